@@ -1,0 +1,33 @@
+"""KV tensors to checked bytes and back. Knows no keys, no disks, no engines."""
+
+from codec.chunk import decode_chunk, decode_layer, encode_chunk
+from codec.codec import Codec
+from codec.errors import CorruptFrame, KVCacheError, MissingProfile, SpecMismatch, UnknownCodec
+from codec.frame import Frame, FrameHeader, read_header
+from codec.int8 import Int8
+from codec.kv_array import KVArray
+from codec.lossless import Lossless
+from codec.registry import codec_class, codec_from
+from codec.spec import KVSpec, LayerGroup
+
+__all__ = [
+    "Codec",
+    "CorruptFrame",
+    "Frame",
+    "FrameHeader",
+    "Int8",
+    "KVArray",
+    "KVCacheError",
+    "KVSpec",
+    "LayerGroup",
+    "Lossless",
+    "MissingProfile",
+    "SpecMismatch",
+    "UnknownCodec",
+    "codec_class",
+    "codec_from",
+    "decode_chunk",
+    "decode_layer",
+    "encode_chunk",
+    "read_header",
+]

@@ -1,0 +1,66 @@
+"""`int8`: asymmetric 8-bit quantization, keys per channel and values per token.
+
+Keys have channels that are large for every token, values have tokens that are large in every channel,
+so the step is shared along the other axis (KIVI, arXiv 2402.02750, section 3.2, at 8 bits instead of 2).
+With x in [low, high] and scale = (high - low) / 255, code = round((x - low) / scale) and
+x' = low + scale * code. Bound: |x - x'| <= scale / 2 plus the rounding of the spec's own dtype.
+Cost: 8 bits per element and two float32 per key channel and per value token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+
+from codec.codec import Codec, ReadSection
+from codec.errors import CorruptFrame
+
+_STEPS = 255
+
+
+class Int8(Codec):
+    """8-bit keys per channel and values per token; no parameters."""
+
+    id: ClassVar[str] = "int8"
+    lossless: ClassVar[bool] = False
+
+    def params(self) -> dict[str, Any]:
+        return {}
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, Any]) -> Self:
+        if params:
+            raise CorruptFrame(f"int8 takes no parameters, got {dict(params)}")
+        return cls()
+
+    def encode_layer(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> dict[str, np.ndarray]:
+        return {**_quantize("k", keys, shared_axis=1), **_quantize("v", values, shared_axis=2)}
+
+    def decode_layer(self, layer: int, read: ReadSection, keys: torch.Tensor, values: torch.Tensor) -> None:
+        _dequantize("k", read, keys, shared_axis=1)
+        _dequantize("v", read, values, shared_axis=2)
+
+
+def _quantize(name: str, tensor: torch.Tensor, shared_axis: int) -> dict[str, np.ndarray]:
+    x = tensor.detach().float().cpu().numpy()  # [kv_head, token, dim]
+    if not np.isfinite(x).all():
+        raise ValueError("int8 cannot code infinite or NaN keys and values; use lossless")
+    low, high = x.min(axis=shared_axis, keepdims=True), x.max(axis=shared_axis, keepdims=True)
+    scale = (high / _STEPS - low / _STEPS).astype(np.float32)  # divided first: high - low may overflow
+    codes = np.rint((x - low) / np.where(scale > 0, scale, 1))
+    return {f"{name}.codes": codes.astype(np.uint8), f"{name}.low": low, f"{name}.scale": scale}
+
+
+def _dequantize(name: str, read: ReadSection, out: torch.Tensor, shared_axis: int) -> None:
+    heads, tokens, dim = out.shape
+    steps_shape = (heads, 1, dim) if shared_axis == 1 else (heads, tokens, 1)
+    x = read(f"{name}.codes", np.uint8, (heads, tokens, dim)).astype(np.float32)
+    x *= read(f"{name}.scale", np.float32, steps_shape)
+    x += read(f"{name}.low", np.float32, steps_shape)
+    if out.element_size() == 4 and out.device.type == "cpu":
+        out.numpy()[...] = x
+    else:
+        out.copy_(torch.from_numpy(x))

@@ -1,0 +1,31 @@
+"""Which codecs there are: ours by name, others through the `kvstore.codecs` entry points."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from typing import Any
+
+from codec.codec import Codec
+from codec.errors import UnknownCodec
+from codec.int8 import Int8
+from codec.lossless import Lossless
+
+BUILT_IN: Mapping[str, type[Codec]] = {codec.id: codec for codec in (Lossless, Int8)}
+
+
+def codec_class(codec_id: str) -> type[Codec]:
+    """The codec of that name. Raises UnknownCodec, which names the ones there are."""
+    if codec_id in BUILT_IN:
+        return BUILT_IN[codec_id]
+    installed = {point.name: point for point in entry_points(group="kvstore.codecs")}
+    if codec_id in installed:
+        codec: type[Codec] = installed[codec_id].load()
+        return codec
+    names = ", ".join(sorted({*BUILT_IN, *installed}))
+    raise UnknownCodec(f"no codec named {codec_id!r} is installed; there are: {names}")
+
+
+def codec_from(codec_id: str, params: Mapping[str, Any] | None = None) -> Codec:
+    """The codec of that name with these parameters."""
+    return codec_class(codec_id).from_params(params or {})

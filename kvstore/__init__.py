@@ -1,0 +1,51 @@
+"""Keys, tiers, eviction, the store: bytes in, bytes out. Never an HTTP call, never a decode in a tier."""
+
+from kvstore.disk import DiskReader, DiskTier, open_disk
+from kvstore.errors import (
+    CorruptFrame,
+    InvalidRequest,
+    KVCacheError,
+    MissingProfile,
+    SpecMismatch,
+    TierUnavailable,
+    UnknownCodec,
+)
+from kvstore.eviction import LRU, EvictionPolicy, NoEviction
+from kvstore.key import ChunkKey, Identity, LoRA, Multimodal, chunk_keys
+from kvstore.memory import MemoryTier
+from kvstore.metrics import Metrics
+from kvstore.store import DEFAULT_CHUNK_TOKENS, Checked, KVStore, PrefixMatch, Saved
+from kvstore.tier import Entry, NoTier, Tier
+from kvstore.tiered import Tiers
+
+__all__ = [
+    "DEFAULT_CHUNK_TOKENS",
+    "LRU",
+    "Checked",
+    "ChunkKey",
+    "CorruptFrame",
+    "DiskReader",
+    "DiskTier",
+    "Entry",
+    "EvictionPolicy",
+    "Identity",
+    "InvalidRequest",
+    "KVCacheError",
+    "KVStore",
+    "LoRA",
+    "MemoryTier",
+    "Metrics",
+    "MissingProfile",
+    "Multimodal",
+    "NoEviction",
+    "NoTier",
+    "PrefixMatch",
+    "Saved",
+    "SpecMismatch",
+    "Tier",
+    "TierUnavailable",
+    "Tiers",
+    "UnknownCodec",
+    "chunk_keys",
+    "open_disk",
+]

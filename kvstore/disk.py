@@ -1,0 +1,270 @@
+"""DiskTier: frames in a directory, durable when acknowledged, and the reader of a directory others write.
+
+One process writes a directory (it holds `writer.lock`); any number read it. The frames are values in
+LMDB, whose transactions make a killed writer harmless: a commit is there whole or not at all.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from kvstore.errors import TierUnavailable
+from kvstore.eviction import LRU, EvictionPolicy
+from kvstore.key import ChunkKey
+from kvstore.ledger import Ledger
+from kvstore.lmdb_frames import LmdbFrames
+from kvstore.metrics import Metrics
+from kvstore.tier import Entry, Frame, Tier
+
+_log = logging.getLogger(__name__)
+_GROUP_BYTES = 64 << 20  # one transaction: large enough to write at the disk's speed, far below LMDB's limit
+_MAP_SLACK = 1.25  # free pages between frames: LMDB was measured to need 1.12 under churn
+_MAP_EXTRA_BYTES = 64 << 20
+
+
+class DiskReader(Tier):
+    """Reads a directory that another process may be writing. Declines every put."""
+
+    name = "disk"
+
+    def __init__(self, path: Path | str) -> None:
+        """Raises TierUnavailable when there is no store in `path`, or it cannot be read."""
+        self._frames = LmdbFrames(Path(path) / "frames", map_bytes=None)
+        self._rejected: set[ChunkKey] = set()
+
+    def match(self, keys: Sequence[ChunkKey]) -> int:
+        first_rejected = next((index for index, key in enumerate(keys) if key in self._rejected), len(keys))
+        return self._frames.match(keys[:first_rejected])
+
+    def get(self, key: ChunkKey) -> memoryview | None:
+        return None if key in self._rejected else self._frames.get(key)
+
+    def peek(self, key: ChunkKey, num_bytes: int) -> memoryview | None:
+        """The first bytes of a frame: enough for its header, without reading the rest."""
+        return self._frames.get(key, num_bytes)
+
+    def put(self, entries: Sequence[tuple[ChunkKey, Frame]]) -> int:
+        return 0
+
+    def delete(self, key: ChunkKey) -> bool:
+        return False
+
+    def touch(self, keys: Sequence[ChunkKey]) -> None:
+        return
+
+    def quarantine(self, key: ChunkKey, reason: str) -> None:
+        self._rejected.add(key)
+
+    def quarantined(self) -> dict[str, dict[str, str | float]]:
+        """Frames the writer took out of service and why, by key in hex."""
+        return self._frames.quarantined()
+
+    def entries(self) -> Iterator[Entry]:
+        return iter(self._frames.entries())
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(entry.size_bytes for entry in self.entries())
+
+    @property
+    def file_bytes(self) -> int:
+        """Bytes the directory takes on disk."""
+        return self._frames.file_bytes()
+
+    def close(self) -> None:
+        self._frames.close()
+
+
+class DiskTier(Tier):
+    """The writer of a directory. `capacity_bytes` bounds the frames; the file may be a quarter larger."""
+
+    name = "disk"
+
+    def __init__(
+        self,
+        path: Path | str,
+        capacity_bytes: int,
+        policy: Callable[[], EvictionPolicy] = LRU,
+        metrics: Metrics | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Opens or creates the directory. A damaged file is set aside, never served, and reported in the log.
+
+        Raises TierUnavailable when another process writes the directory, or it cannot be written.
+        """
+        self._path = Path(path)
+        self._capacity_bytes, self._policy = capacity_bytes, policy
+        self._metrics, self._clock = metrics or Metrics(), clock
+        self._writing = threading.Lock()  # one transaction at a time
+        self._lock = threading.Lock()  # the ledger; never held while the disk works
+        self._touched: dict[ChunkKey, Entry] = {}
+        self._ledger = Ledger(capacity_bytes, policy())
+        self._writer = _lock_directory(self._path)
+        try:
+            self._frames = self._open_frames()
+            self._reload()
+        except BaseException:
+            os.close(self._writer)
+            raise
+
+    def _open_frames(self) -> LmdbFrames:
+        path, map_bytes = self._path / "frames", int(self._capacity_bytes * _MAP_SLACK) + _MAP_EXTRA_BYTES
+        try:
+            return LmdbFrames(path, map_bytes)
+        except TierUnavailable as error:
+            if not (path / "data.mdb").exists():
+                raise
+            aside = self._path / f"frames.damaged-{time.time_ns()}"
+            path.rename(aside)
+            _log.warning("%s cannot be read (%s): moved to %s, starting empty", path, error, aside.name)
+            return LmdbFrames(path, map_bytes)
+
+    def _reload(self) -> None:
+        """Takes the ledger from disk, oldest use first; frames over a lowered budget go at once."""
+        ledger = Ledger(self._capacity_bytes, self._policy())
+        for entry in sorted(self._frames.entries(), key=lambda entry: entry.used_at_s):
+            ledger.add(entry)
+        surplus = list(ledger.victims_for(0, keep=()))
+        with self._lock:
+            self._ledger = ledger
+        if surplus:
+            self._metrics.count("chunks_evicted", len(surplus))
+            self._frames.commit(delete=surplus)
+
+    def match(self, keys: Sequence[ChunkKey]) -> int:
+        with self._lock:
+            return self._ledger.match(keys)
+
+    def get(self, key: ChunkKey) -> memoryview | None:
+        return self._frames.get(key)
+
+    def put(self, entries: Sequence[tuple[ChunkKey, Frame]]) -> int:
+        stored, keep = 0, {key for key, _ in entries}
+        with self._writing:
+            for group in _groups(entries):
+                try:
+                    fitted = self._put_group(group, keep)
+                except TierUnavailable:
+                    self._reload()
+                    if not stored:
+                        raise
+                    break
+                stored += fitted
+                if fitted < len(group):
+                    break
+        with self._lock:
+            self._ledger.refresh([key for key, _ in entries[:stored]])
+        return stored
+
+    def _put_group(self, group: Sequence[tuple[ChunkKey, Frame]], keep: set[ChunkKey]) -> int:
+        """One transaction: makes room, writes what fits, and returns how many frames that is.
+
+        The ledger is not locked while the disk works, so a match never waits for it.
+        """
+        now_s, reserved_bytes = self._clock(), 0
+        put: list[tuple[Entry, Frame]] = []
+        victims: list[ChunkKey] = []
+        with self._lock:
+            for key, frame in group:
+                self._ledger.drop(key)
+                victims += self._ledger.victims_for(reserved_bytes + len(frame), keep)
+                if not self._ledger.fits(reserved_bytes + len(frame)):
+                    break
+                reserved_bytes += len(frame)
+                put.append((Entry(key, len(frame), now_s, now_s, hits=0), frame))
+            declined = [key for key, _ in group[len(put) :]]
+            touched, self._touched = self._touched, {}
+        self._frames.commit(put, touched.values(), [*victims, *declined])
+        with self._lock:
+            for entry, _ in put:
+                self._ledger.add(entry)
+            for key in declined:
+                self._ledger.drop(key)
+        self._metrics.count("chunks_evicted", len(victims))
+        return len(put)
+
+    def delete(self, key: ChunkKey) -> bool:
+        with self._writing:
+            with self._lock:
+                held = self._ledger.drop(key)
+            if held:
+                self._frames.commit(delete=[key])
+            return held
+
+    def touch(self, keys: Sequence[ChunkKey]) -> None:
+        """Remembered in memory and written with the next put, or on close."""
+        with self._lock:
+            self._touched.update((entry.key, entry) for entry in self._ledger.touch(keys, self._clock()))
+
+    def quarantine(self, key: ChunkKey, reason: str) -> None:
+        with self._writing:
+            with self._lock:
+                self._ledger.drop(key)
+            self._frames.quarantine(key, reason)
+
+    def entries(self) -> Iterator[Entry]:
+        with self._lock:
+            return iter(self._ledger.entries())
+
+    @property
+    def size_bytes(self) -> int:
+        return self._ledger.size_bytes
+
+    def close(self) -> None:
+        with self._writing:
+            if self._writer < 0:
+                return
+            try:
+                self._frames.commit(touch=self._touched.values())
+            except TierUnavailable as error:
+                _log.warning("hit counts were not written: %s", error)
+            self._frames.close()
+            os.close(self._writer)
+            self._writer = -1
+
+
+def open_disk(path: Path | str, capacity_bytes: int, metrics: Metrics | None = None) -> DiskTier | DiskReader:
+    """The directory's writer, or, when another process is that already, a reader of it."""
+    try:
+        return DiskTier(path, capacity_bytes, metrics=metrics)
+    except BlockingWriter:
+        _log.warning("%s is written by another process: this one reads it and saves nothing there", path)
+        return DiskReader(path)
+
+
+class BlockingWriter(TierUnavailable):
+    """Another process writes this directory."""
+
+
+def _lock_directory(path: Path) -> int:
+    """Takes the directory's writer lock: an open descriptor, released by closing it or by dying."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        (path / "frames").mkdir(exist_ok=True)
+        descriptor = os.open(path / "writer.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise TierUnavailable(f"{path} cannot be written: {error}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise BlockingWriter(f"{path} is written by another process; one writer per directory") from error
+    return descriptor
+
+
+def _groups(entries: Sequence[tuple[ChunkKey, Frame]]) -> Iterable[Sequence[tuple[ChunkKey, Frame]]]:
+    """Consecutive runs of at most _GROUP_BYTES, or of one larger frame."""
+    start, size = 0, 0
+    for index, (_, frame) in enumerate(entries):
+        if size and size + len(frame) > _GROUP_BYTES:
+            yield entries[start:index]
+            start, size = index, 0
+        size += len(frame)
+    if start < len(entries):
+        yield entries[start:]

@@ -1,0 +1,21 @@
+"""Errors of the store, beside those of the codec: one tree, sorted by remedy."""
+
+from codec.errors import CorruptFrame, KVCacheError, MissingProfile, SpecMismatch, UnknownCodec
+
+__all__ = [
+    "CorruptFrame",
+    "InvalidRequest",
+    "KVCacheError",
+    "MissingProfile",
+    "SpecMismatch",
+    "TierUnavailable",
+    "UnknownCodec",
+]
+
+
+class TierUnavailable(KVCacheError):
+    """A tier cannot serve now (full disk, dead remote, damaged index): skip it, count it, compute."""
+
+
+class InvalidRequest(KVCacheError, ValueError):
+    """The caller asked for something that makes no sense: mend the call."""

@@ -1,0 +1,158 @@
+"""LmdbFrames: the LMDB environment of a disk tier and its tables. The only file that calls lmdb.
+
+    frames      ChunkKey -> frame bytes
+    index       ChunkKey -> size, saved at, used at, hits      (24 + 8 bytes, little-endian)
+    quarantine  ChunkKey -> why its frame was taken out of service (JSON)
+
+Views into the map never leave a transaction (they change or fault once it ends); every read copies,
+and the copy releases the GIL while pages come in.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import lmdb
+import numpy as np
+
+from kvstore.errors import TierUnavailable
+from kvstore.key import ChunkKey
+from kvstore.tier import Entry, Frame
+
+_RECORD = struct.Struct("<QddQ")
+_MAX_READERS = 512
+_MAX_QUARANTINED = 1000
+
+
+class LmdbFrames:
+    """One open LMDB environment. Errors of lmdb come out as TierUnavailable, with the path in the message."""
+
+    def __init__(self, path: Path, map_bytes: int | None) -> None:
+        """Opens for writing with room for `map_bytes`, or for reading only when that is None."""
+        self._path, self._pid = path, os.getpid()
+        try:
+            self._env = lmdb.open(
+                str(path),
+                map_size=(map_bytes or 0) // 4096 * 4096,
+                readonly=map_bytes is None,
+                create=map_bytes is not None,
+                max_dbs=3,
+                max_readers=_MAX_READERS,
+                meminit=False,
+            )
+            self._env.reader_check()  # slots of killed readers would pin pages for ever
+            self._check_length()
+            create = map_bytes is not None
+            self._frames, self._index, self._quarantine = (
+                self._env.open_db(name, create=create) for name in (b"frames", b"index", b"quarantine")
+            )
+        except lmdb.Error as error:
+            raise TierUnavailable(f"{path}: {error}") from error
+
+    def _check_length(self) -> None:
+        """A file cut short would kill the process (SIGBUS) at the first page beyond its end."""
+        needed = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
+        if (length := (self._path / "data.mdb").stat().st_size) < needed:
+            self._env.close()
+            raise TierUnavailable(f"{self._path}: data.mdb is {length} bytes long and should be {needed}")
+
+    @contextmanager
+    def _transaction(self, write: bool = False) -> Iterator[lmdb.Transaction]:
+        if os.getpid() != self._pid:
+            raise TierUnavailable(f"{self._path} was opened before a fork: open the store again in the child")
+        try:
+            with self._env.begin(write=write, buffers=True) as transaction:
+                yield transaction
+        except lmdb.MapResizedError as error:
+            raise TierUnavailable(f"{self._path}: its capacity was raised; open the store again") from error
+        except (lmdb.Error, OSError) as error:
+            raise TierUnavailable(f"{self._path}: {error}") from error
+
+    def get(self, key: ChunkKey, num_bytes: int | None = None) -> memoryview | None:
+        """A copy of the frame, or of its first `num_bytes`; None when there is none."""
+        with self._transaction() as transaction:
+            view = transaction.get(key.digest, db=self._frames)
+            if view is None:
+                return None
+            stored = np.frombuffer(view, np.uint8)[:num_bytes]
+            copy = np.empty_like(stored)
+            np.copyto(copy, stored)
+            copy.flags.writeable = False
+            return memoryview(copy)
+
+    def match(self, keys: Iterable[ChunkKey]) -> int:
+        """How many leading keys are in the index."""
+        held = 0
+        with self._transaction() as transaction:
+            for key in keys:
+                if transaction.get(key.digest, db=self._index) is None:
+                    break
+                held += 1
+        return held
+
+    def entries(self) -> list[Entry]:
+        """Every index record."""
+        with self._transaction() as transaction, transaction.cursor(self._index) as cursor:
+            return [_entry(bytes(key), bytes(record)) for key, record in cursor]
+
+    def entry(self, key: ChunkKey) -> Entry | None:
+        """The index record of one frame."""
+        with self._transaction() as transaction:
+            record = transaction.get(key.digest, db=self._index)
+            return None if record is None else _entry(key.digest, bytes(record))
+
+    def quarantined(self) -> dict[str, dict[str, str | float]]:
+        """Why frames were taken out of service, by key in hex."""
+        with self._transaction() as transaction, transaction.cursor(self._quarantine) as cursor:
+            return {bytes(key).hex(): json.loads(bytes(reason)) for key, reason in cursor}
+
+    def commit(
+        self,
+        put: Iterable[tuple[Entry, Frame]] = (),
+        touch: Iterable[Entry] = (),
+        delete: Iterable[ChunkKey] = (),
+    ) -> None:
+        """Deletes, then puts, then touches, all or nothing, durable when it returns."""
+        with self._transaction(write=True) as transaction:
+            for key in delete:
+                transaction.delete(key.digest, db=self._frames)
+                transaction.delete(key.digest, db=self._index)
+            for entry, frame in put:
+                transaction.put(entry.key.digest, frame, db=self._frames)
+                transaction.put(entry.key.digest, _record(entry), db=self._index)
+                transaction.delete(entry.key.digest, db=self._quarantine)
+            for entry in touch:
+                if transaction.get(entry.key.digest, db=self._index) is not None:
+                    transaction.put(entry.key.digest, _record(entry), db=self._index)
+
+    def quarantine(self, key: ChunkKey, reason: str) -> None:
+        """Deletes the frame and remembers why, the latest thousand of them."""
+        note = json.dumps({"reason": reason, "at_s": time.time()}).encode()
+        with self._transaction(write=True) as transaction:
+            for table in (self._frames, self._index):
+                transaction.delete(key.digest, db=table)
+            if transaction.stat(self._quarantine)["entries"] < _MAX_QUARANTINED:
+                transaction.put(key.digest, note, db=self._quarantine)
+
+    def file_bytes(self) -> int:
+        """Length of the file on disk."""
+        return (self._path / "data.mdb").stat().st_size
+
+    def close(self) -> None:
+        if os.getpid() == self._pid:
+            self._env.close()
+
+
+def _record(entry: Entry) -> bytes:
+    return _RECORD.pack(entry.size_bytes, entry.saved_at_s, entry.used_at_s, entry.hits)
+
+
+def _entry(key: bytes, record: bytes) -> Entry:
+    size_bytes, saved_at_s, used_at_s, hits = _RECORD.unpack(record)
+    return Entry(ChunkKey(key), size_bytes, saved_at_s, used_at_s, hits)

@@ -1,0 +1,41 @@
+"""Counters of what happened: one flat name space, safe in threads, read as a dict."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+
+NAMES = {
+    "chunks_saved": "chunks encoded and acknowledged by a tier",
+    "chunks_held": "chunks not saved again because they were held already",
+    "chunks_declined": "chunks no tier took",
+    "saves_dropped": "saves dropped because the queue was full",
+    "saves_failed": "saves that raised; the log has the error",
+    "chunks_loaded": "chunks read, verified and decoded",
+    "tokens_loaded": "tokens delivered from the store",
+    "tokens_computed": "prompt tokens the engine had to compute",
+    "chunks_vanished": "chunks matched and gone when they were loaded",
+    "chunks_corrupt": "chunks that failed a check and were quarantined",
+    "chunks_evicted": "chunks dropped to keep a byte budget",
+    "requests_bypassed": "requests the connector declined to serve from the store",
+    "tier_unavailable": "calls a tier could not serve",
+}
+
+
+class Metrics:
+    """Counts by name; the names and their meanings are in NAMES."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def count(self, name: str, amount: int = 1) -> None:
+        """Adds `amount` to counter `name`, which must be one of NAMES."""
+        assert name in NAMES, f"unknown counter {name}"
+        with self._lock:
+            self._counts[name] += amount
+
+    def snapshot(self) -> dict[str, int]:
+        """Every counter by name, zeros included."""
+        with self._lock:
+            return {name: self._counts[name] for name in NAMES}

@@ -1,0 +1,200 @@
+"""KVStore: save, match, load, check. Tokens and KV arrays in, KV arrays out; everything between is here.
+
+    save   tokens, KV -> keys -> skip what is held -> encode -> frames -> tier
+    match  tokens -> keys -> how many leading chunks are held (metadata only)
+    load   match -> frames -> verify -> decode, in order; stops at the first chunk gone or damaged
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from codec import Codec, CorruptFrame, Frame, KVArray, KVSpec, SpecMismatch, UnknownCodec, decode_chunk, encode_chunk
+from kvstore.errors import InvalidRequest, MissingProfile
+from kvstore.key import ChunkKey, Identity, LoRA, Multimodal, chunk_keys
+from kvstore.metrics import Metrics
+from kvstore.tier import Tier
+
+_log = logging.getLogger(__name__)
+DEFAULT_CHUNK_TOKENS = 128
+_SAVE_GROUP_BYTES = 32 << 20  # encoded frames are handed to the tier in groups of this size
+
+
+@dataclass(frozen=True)
+class PrefixMatch:
+    """The leading chunks of a prompt that were held when it was asked. Nothing is reserved by it."""
+
+    identity: Identity
+    keys: tuple[ChunkKey, ...]
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.keys) * self.identity.chunk_tokens
+
+    def first(self, num_chunks: int) -> PrefixMatch:
+        """The same match, cut to its first `num_chunks` chunks."""
+        return replace(self, keys=self.keys[:num_chunks])
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What became of a prompt's full chunks: newly saved, held before, or taken by no tier."""
+
+    saved: int
+    held: int
+    declined: int
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The verdict on one stored frame; `problem` is None when it is whole."""
+
+    key: ChunkKey
+    size_bytes: int
+    problem: str | None
+
+
+class KVStore:
+    """Keeps the KV of prompts by chunk and gives back the longest prefix held. Safe in threads.
+
+    Delivering fewer tokens than were asked for is always legal; delivering different ones never is. A
+    chunk that fails any check is quarantined, counted and treated as a miss.
+    """
+
+    def __init__(
+        self, tier: Tier, codec: Codec, chunk_tokens: int = DEFAULT_CHUNK_TOKENS, metrics: Metrics | None = None
+    ) -> None:
+        """Raises InvalidRequest when `chunk_tokens` is not positive."""
+        if chunk_tokens <= 0:
+            raise InvalidRequest(f"chunk_tokens is {chunk_tokens}; a chunk needs at least one token")
+        self.tier, self.codec, self.chunk_tokens = tier, codec, chunk_tokens
+        self.metrics = metrics or Metrics()
+
+    def identity(self, spec: KVSpec, tenant: str = "", lora: LoRA | None = None) -> Identity:
+        """Who asks, for which KV, in this store's codec and chunk size."""
+        return Identity(spec, self.codec.identity(), self.chunk_tokens, tenant, lora)
+
+    def match(
+        self, identity: Identity, token_ids: Sequence[int], multimodal: Sequence[Multimodal] = ()
+    ) -> PrefixMatch:
+        """The leading full chunks of the prompt that are held now. Reads no frame and changes nothing."""
+        keys = chunk_keys(identity, token_ids, multimodal)
+        return PrefixMatch(identity, tuple(keys[: self.tier.match(keys)]))
+
+    def load(self, match: PrefixMatch) -> KVArray | None:
+        """The KV of the longest part of the match that is still there and whole; None when nothing is."""
+        if not match.keys:
+            return None
+        out = KVArray.empty(match.identity.spec, match.num_tokens)
+        num_tokens = self.load_into(match, out)
+        return out.tokens(0, num_tokens) if num_tokens else None
+
+    def load_into(self, match: PrefixMatch, out: KVArray) -> int:
+        """As `load`, into the first tokens of `out`; returns how many are delivered (whole chunks).
+
+        What lies behind them in `out` may have been overwritten. Raises InvalidRequest when `out` is of
+        another spec or has less room than the match.
+        """
+        if out.spec != match.identity.spec or out.num_tokens < match.num_tokens:
+            raise InvalidRequest(f"out holds {out.num_tokens} tokens of {out.spec.model}, the match {match.num_tokens}")
+        loaded = 0
+        for index, key in enumerate(match.keys):
+            start = index * self.chunk_tokens
+            if not self._load_chunk(key, start, out.tokens(start, start + self.chunk_tokens)):
+                break
+            loaded += 1
+        self.tier.touch(match.keys[:loaded])
+        self.metrics.count("chunks_loaded", loaded)
+        self.metrics.count("tokens_loaded", loaded * self.chunk_tokens)
+        return loaded * self.chunk_tokens
+
+    def _load_chunk(self, key: ChunkKey, start: int, out: KVArray) -> bool:
+        data = self.tier.get(key)
+        if data is None:
+            self.metrics.count("chunks_vanished")
+            return False
+        try:
+            frame = Frame(data)
+            _check_place(frame, key, start)
+            decode_chunk(frame, out)
+        except (CorruptFrame, SpecMismatch, UnknownCodec, MissingProfile) as error:
+            self._quarantine(key, error)
+            return False
+        return True
+
+    def save(
+        self,
+        identity: Identity,
+        token_ids: Sequence[int],
+        kv: KVArray,
+        start: int = 0,
+        multimodal: Sequence[Multimodal] = (),
+    ) -> Saved:
+        """Stores the full chunks of a prompt that are not held yet; durable, as far as the tier is, on return.
+
+        `kv` holds the prompt's tokens from position `start`, a multiple of the chunk size, on; `token_ids`
+        is the whole prompt from position 0. Safe to repeat. Raises InvalidRequest on a misaligned start.
+        """
+        if start % self.chunk_tokens or kv.spec != identity.spec:
+            raise InvalidRequest(f"start {start} is not a multiple of {self.chunk_tokens}, or kv is of another spec")
+        keys = chunk_keys(identity, token_ids[: start + kv.num_tokens], multimodal)
+        held = self.tier.match(keys)
+        first = max(held, start // self.chunk_tokens)
+        saved = self._save_chunks(keys, first, kv, start)
+        self.tier.touch(keys[: first + saved])
+        result = Saved(saved, first, len(keys) - first - saved)
+        self.metrics.count("chunks_saved", result.saved)
+        self.metrics.count("chunks_held", result.held)
+        self.metrics.count("chunks_declined", result.declined)
+        return result
+
+    def _save_chunks(self, keys: Sequence[ChunkKey], first: int, kv: KVArray, start: int) -> int:
+        saved, group = 0, []
+        for index in range(first, len(keys)):
+            begin = index * self.chunk_tokens - start
+            chunk = kv.tokens(begin, begin + self.chunk_tokens)
+            group.append((keys[index], encode_chunk(self.codec, chunk, str(keys[index]), begin + start)))
+            if index + 1 == len(keys) or sum(len(frame) for _, frame in group) >= _SAVE_GROUP_BYTES:
+                stored = self.tier.put(group)
+                saved += stored
+                if stored < len(group):
+                    break
+                group = []
+        return saved
+
+    def check(self, repair: bool = False) -> Iterator[Checked]:
+        """Verifies every frame held, one at a time; with `repair`, those that fail are quarantined."""
+        for entry in list(self.tier.entries()):
+            problem = self._problem(entry.key)
+            if problem is not None and repair:
+                self._quarantine(entry.key, CorruptFrame(problem))
+            yield Checked(entry.key, entry.size_bytes, problem)
+
+    def _problem(self, key: ChunkKey) -> str | None:
+        data = self.tier.get(key)
+        if data is None:
+            return None  # evicted since it was listed
+        try:
+            frame = Frame(data)
+            _check_place(frame, key, frame.header.start)
+            frame.verify()
+        except CorruptFrame as error:
+            return str(error)
+        return None
+
+    def _quarantine(self, key: ChunkKey, error: Exception) -> None:
+        self.metrics.count("chunks_corrupt")
+        _log.warning("chunk %s is taken out of service: %s", key, error)
+        self.tier.quarantine(key, str(error))
+
+    def close(self) -> None:
+        """Closes the tier. Safe to repeat."""
+        self.tier.close()
+
+
+def _check_place(frame: Frame, key: ChunkKey, start: int) -> None:
+    """A frame under another key, or of other positions, is right somewhere else and wrong here."""
+    if frame.header.key != str(key) or frame.header.start != start:
+        raise CorruptFrame(f"the frame is chunk {frame.header.key[:12]} at {frame.header.start}, not {start}")

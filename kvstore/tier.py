@@ -1,0 +1,111 @@
+"""The Tier contract: a place frames live. Beside it the tier that holds nothing, the control in every test."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from kvstore.key import ChunkKey
+
+Frame = bytes | bytearray | memoryview
+"""The bytes of one frame. A tier never looks inside."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a tier remembers of one frame. Times are Unix seconds."""
+
+    key: ChunkKey
+    size_bytes: int
+    saved_at_s: float
+    used_at_s: float
+    hits: int
+
+
+class Tier(ABC):
+    """Frames by key, within a byte budget. Safe in threads.
+
+    A frame that was put is returned byte for byte or not at all: a tier may forget anything at any time
+    (that is a miss), and never invents, mixes or cuts. Whoever reads verifies; a tier does not decode.
+    Any method may raise TierUnavailable.
+    """
+
+    name: str
+
+    @abstractmethod
+    def match(self, keys: Sequence[ChunkKey]) -> int:
+        """How many leading keys are held. Metadata only: no frame is read, nothing is counted or aged."""
+
+    @abstractmethod
+    def get(self, key: ChunkKey) -> memoryview | None:
+        """The frame, read-only and valid for as long as the caller keeps it; None when it is not held."""
+
+    @abstractmethod
+    def put(self, entries: Sequence[tuple[ChunkKey, Frame]]) -> int:
+        """Keeps frames, a prompt's first chunk first, and returns how many leading ones are now held.
+
+        Those are kept as durably as the tier promises. Putting a key again replaces its frame. A frame
+        that does not fit is declined together with all that follow, since they would be unreachable.
+        """
+
+    @abstractmethod
+    def delete(self, key: ChunkKey) -> bool:
+        """Forgets a frame; False when it was not held."""
+
+    @abstractmethod
+    def touch(self, keys: Sequence[ChunkKey]) -> None:
+        """Notes that these chunks, a prompt's first one first, were used: the last ages first."""
+
+    @abstractmethod
+    def entries(self) -> Iterator[Entry]:
+        """Every frame held, in no particular order."""
+
+    @property
+    @abstractmethod
+    def size_bytes(self) -> int:
+        """Bytes of all frames held."""
+
+    def quarantine(self, key: ChunkKey, reason: str) -> None:
+        """Takes a frame that failed a check out of service, for good."""
+        self.delete(key)
+
+    def close(self) -> None:
+        """Releases what the tier holds open. Safe to repeat; no other call may follow."""
+        return
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+class NoTier(Tier):
+    """Holds nothing: every get misses, every put is declined."""
+
+    name = "none"
+
+    def match(self, keys: Sequence[ChunkKey]) -> int:
+        return 0
+
+    def get(self, key: ChunkKey) -> memoryview | None:
+        return None
+
+    def put(self, entries: Sequence[tuple[ChunkKey, Frame]]) -> int:
+        return 0
+
+    def delete(self, key: ChunkKey) -> bool:
+        return False
+
+    def touch(self, keys: Sequence[ChunkKey]) -> None:
+        return
+
+    def entries(self) -> Iterator[Entry]:
+        return iter(())
+
+    @property
+    def size_bytes(self) -> int:
+        return 0

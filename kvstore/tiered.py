@@ -1,0 +1,89 @@
+"""Tiers: a Tier made of Tiers, fastest first. Promotion and write-through happen here and nowhere else."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+
+from kvstore.errors import TierUnavailable
+from kvstore.key import ChunkKey
+from kvstore.metrics import Metrics
+from kvstore.tier import Entry, Frame, Tier
+
+_log = logging.getLogger(__name__)
+
+
+class Tiers(Tier):
+    """A frame found in a slow tier is copied to the faster ones; a put goes to every tier.
+
+    A tier that is unavailable is skipped, counted and named in the log once, until it works again.
+    """
+
+    name = "tiers"
+
+    def __init__(self, tiers: Sequence[Tier], metrics: Metrics | None = None) -> None:
+        self.tiers = tuple(tiers)
+        self._metrics = metrics or Metrics()
+        self._complained: set[str] = set()
+
+    def match(self, keys: Sequence[ChunkKey]) -> int:
+        held, before = 0, -1
+        while held > before and held < len(keys):
+            before = held
+            for tier in self.tiers:
+                held += self._ask(tier, lambda tier=tier, rest=keys[held:]: tier.match(rest), 0)
+        return held
+
+    def get(self, key: ChunkKey) -> memoryview | None:
+        for depth, tier in enumerate(self.tiers):
+            frame = self._ask(tier, lambda tier=tier: tier.get(key), None)
+            if frame is not None:
+                for faster in self.tiers[:depth]:
+                    self._ask(faster, lambda faster=faster: faster.put([(key, frame)]), 0)
+                return frame
+        return None
+
+    def put(self, entries: Sequence[tuple[ChunkKey, Frame]]) -> int:
+        """How many leading frames the tier that took most of them holds."""
+        return max((self._ask(tier, lambda tier=tier: tier.put(entries), 0) for tier in self.tiers), default=0)
+
+    def delete(self, key: ChunkKey) -> bool:
+        return any([self._ask(tier, lambda tier=tier: tier.delete(key), False) for tier in self.tiers])
+
+    def touch(self, keys: Sequence[ChunkKey]) -> None:
+        for tier in self.tiers:
+            self._ask(tier, lambda tier=tier: tier.touch(keys), None)
+
+    def quarantine(self, key: ChunkKey, reason: str) -> None:
+        for tier in self.tiers:
+            self._ask(tier, lambda tier=tier: tier.quarantine(key, reason), None)
+
+    def entries(self) -> Iterator[Entry]:
+        seen: set[ChunkKey] = set()
+        for tier in self.tiers:
+            for entry in self._ask(tier, lambda tier=tier: list(tier.entries()), []):
+                if entry.key not in seen:
+                    seen.add(entry.key)
+                    yield entry
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes over all tiers; a frame in two of them counts twice."""
+        return sum(self._ask(tier, lambda tier=tier: tier.size_bytes, 0) for tier in self.tiers)
+
+    def close(self) -> None:
+        for tier in self.tiers:
+            tier.close()
+
+    def _ask[T](self, tier: Tier, call: Callable[[], T], otherwise: T) -> T:
+        """What the tier answers, or `otherwise` when it is unavailable."""
+        try:
+            answer = call()
+        except TierUnavailable as error:
+            self._metrics.count("tier_unavailable")
+            if tier.name not in self._complained:
+                self._complained.add(tier.name)
+                _log.warning("the %s tier is unavailable, going on without it: %s", tier.name, error)
+            return otherwise
+        self._complained.discard(tier.name)
+        return answer
