@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,6 +46,6 @@ def decode_layer(frame: Frame, codec: Codec, layer: int, keys: torch.Tensor, val
 
 
 def _read_section(
-    frame: Frame, layer: int, name: str, dtype: np.dtype | type, shape: tuple[int, ...] | None = None
+    frame: Frame, layer: int, name: str, dtype: np.dtype[Any] | type, shape: tuple[int, ...] | None = None
 ) -> np.ndarray:
     return frame.section(f"{layer}.{name}", dtype, shape)

@@ -34,7 +34,7 @@ _MAX_HEADER_BYTES = 4 << 20
 _PREFIX = b'{"__metadata__":{"checksum":"'
 _CHECKSUM = slice(len(_PREFIX), len(_PREFIX) + 32)
 _METADATA = ("kvstore_frame", "key", "tokens", "codec", "codec_params", "spec_fingerprint", "spec", "sections_xxh3")
-_DTYPES = {
+_DTYPES: Mapping[str, np.dtype[Any]] = {
     "U8": np.dtype("u1"),
     "I8": np.dtype("i1"),
     "U16": np.dtype("<u2"),
@@ -51,7 +51,7 @@ Buffer = bytes | bytearray | memoryview
 class Section:
     """Where one tensor of a frame lies: bytes [start, end) of the frame, and what they hold."""
 
-    dtype: np.dtype
+    dtype: np.dtype[Any]
     shape: tuple[int, ...]
     start: int
     end: int
@@ -104,7 +104,7 @@ def pack(
         "codec_params": json.dumps(codec_params, sort_keys=True, separators=(",", ":"), allow_nan=False),
         "spec_fingerprint": spec.fingerprint(),
         "spec": spec.to_json(),
-        "sections_xxh3": "".join(f"{xxhash.xxh3_64_intdigest(array):016x}" for array in payload),
+        "sections_xxh3": "".join(f"{xxhash.xxh3_64_intdigest(array.data):016x}" for array in payload),
     }
     entries: dict[str, Any] = {"__metadata__": metadata}
     offset = 0
@@ -139,7 +139,7 @@ class Frame:
     def num_bytes(self) -> int:
         return len(self._bytes)
 
-    def section(self, name: str, dtype: np.dtype | type, shape: tuple[int, ...] | None = None) -> np.ndarray:
+    def section(self, name: str, dtype: np.dtype[Any] | type, shape: tuple[int, ...] | None = None) -> np.ndarray:
         """Section `name` as a read-only array over the frame's bytes, its checksum verified.
 
         `dtype` and `shape` are what the reader is about to rely on (None: any one-dimensional length).
@@ -152,7 +152,7 @@ class Frame:
         if section.dtype != dtype or not shape_fits:
             raise CorruptFrame(f"section {name!r} is {section.dtype} {section.shape}, expected {dtype} {shape}")
         raw = self._bytes[section.start : section.end]
-        if xxhash.xxh3_64_intdigest(raw) != section.checksum:
+        if xxhash.xxh3_64_intdigest(raw.data) != section.checksum:
             raise CorruptFrame(f"section {name!r} is damaged: its checksum differs")
         array = raw.view(section.dtype).reshape(section.shape)
         array.flags.writeable = False
@@ -209,4 +209,5 @@ def _header_from(entries: dict[str, Any], body_start: int) -> FrameHeader:
         checksum = int(digests[16 * index : 16 * index + 16], 16)
         sections[name] = Section(dtype, shape, body_start + first, body_start + last, checksum)
         offset = last
-    return FrameHeader(str(key), start, end, str(codec), dict(json.loads(params)), str(fingerprint), spec_json, sections)
+    codec_params = dict(json.loads(params))
+    return FrameHeader(str(key), start, end, str(codec), codec_params, str(fingerprint), spec_json, sections)

@@ -27,7 +27,7 @@ class KVArray:
     def __post_init__(self) -> None:
         spec, num_tokens = self.spec, self.keys[0].shape[1] if self.keys else 0
         if not len(self.keys) == len(self.values) == spec.num_layers:
-            raise SpecMismatch(f"{len(self.keys)} layers of keys, {len(self.values)} of values; spec: {spec.num_layers}")
+            raise SpecMismatch(f"{len(self.keys)} layers of keys, {len(self.values)} of values, not {spec.num_layers}")
         dtype = getattr(torch, spec.dtype)
         for layer, (group, keys, values) in enumerate(zip(spec.group_of, self.keys, self.values, strict=True)):
             expected = (group.kv_heads, num_tokens, group.key_dim), (group.kv_heads, num_tokens, group.value_dim)

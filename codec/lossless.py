@@ -51,7 +51,7 @@ class Lossless(Codec):
         for prefix, tensor in (("k", keys), ("v", values)):
             bits = bits_of(tensor)
             high = (bits >> (8 * bits.itemsize - 8)).astype(np.uint8)
-            sections[f"{prefix}.high"] = np.frombuffer(self._zstd()[0].compress(high), np.uint8)
+            sections[f"{prefix}.high"] = np.frombuffer(self._zstd()[0].compress(high.data), np.uint8)
             if bits.itemsize == 4:
                 sections[f"{prefix}.mid"] = (bits >> 16).astype(np.uint8)
             sections[f"{prefix}.low"] = bits.astype(np.uint8 if bits.itemsize == 2 else np.uint16)
@@ -70,9 +70,9 @@ class Lossless(Codec):
 
     def _decompress(self, compressed: np.ndarray, num_bytes: int) -> np.ndarray:
         try:
-            if zstandard.get_frame_parameters(compressed).content_size != num_bytes:
+            if zstandard.get_frame_parameters(compressed.data).content_size != num_bytes:
                 raise CorruptFrame("a compressed plane states another length than its layer has")
-            plane = np.frombuffer(self._zstd()[1].decompress(compressed), np.uint8)
+            plane = np.frombuffer(self._zstd()[1].decompress(compressed.data), np.uint8)
         except zstandard.ZstdError as error:
             raise CorruptFrame(f"a compressed plane does not decompress: {error}") from error
         if plane.size != num_bytes:

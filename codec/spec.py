@@ -34,7 +34,7 @@ class LayerGroup:
 
     def __post_init__(self) -> None:
         sizes = (self.kv_heads, self.key_dim, self.value_dim, 1 if self.window is None else self.window)
-        if not self.layers or any(not 1 <= size for size in sizes) or max(sizes[:3]) > _MAX_DIM:
+        if not self.layers or min(sizes) < 1 or max(sizes[:3]) > _MAX_DIM:
             raise ValueError(f"a layer group needs layers and positive sizes, got {self}")
 
 

@@ -84,7 +84,7 @@ class LmdbFrames:
             copy = np.empty_like(stored)
             np.copyto(copy, stored)
             copy.flags.writeable = False
-            return memoryview(copy)
+            return copy.data
 
     def match(self, keys: Iterable[ChunkKey]) -> int:
         """How many leading keys are in the index."""

@@ -1,8 +1,8 @@
 """KVStore: save, match, load, check. Tokens and KV arrays in, KV arrays out; everything between is here.
 
-    save   tokens, KV -> keys -> skip what is held -> encode -> frames -> tier
-    match  tokens -> keys -> how many leading chunks are held (metadata only)
-    load   match -> frames -> verify -> decode, in order; stops at the first chunk gone or damaged
+save   tokens, KV -> keys -> skip what is held -> encode -> frames -> tier
+match  tokens -> keys -> how many leading chunks are held (metadata only)
+load   match -> frames -> verify -> decode, in order; stops at the first chunk gone or damaged
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from kvstore.errors import InvalidRequest, MissingProfile
 from kvstore.key import ChunkKey, Identity, LoRA, Multimodal, chunk_keys
 from kvstore.metrics import Metrics
 from kvstore.tier import Tier
+from kvstore.tiered import Tiers
 
 _log = logging.getLogger(__name__)
 DEFAULT_CHUNK_TOKENS = 128
@@ -64,21 +65,24 @@ class KVStore:
     """
 
     def __init__(
-        self, tier: Tier, codec: Codec, chunk_tokens: int = DEFAULT_CHUNK_TOKENS, metrics: Metrics | None = None
+        self,
+        tiers: Sequence[Tier],
+        codec: Codec,
+        chunk_tokens: int = DEFAULT_CHUNK_TOKENS,
+        metrics: Metrics | None = None,
     ) -> None:
-        """Raises InvalidRequest when `chunk_tokens` is not positive."""
+        """`tiers` fastest first; they are closed with the store. Raises InvalidRequest on `chunk_tokens` < 1."""
         if chunk_tokens <= 0:
             raise InvalidRequest(f"chunk_tokens is {chunk_tokens}; a chunk needs at least one token")
-        self.tier, self.codec, self.chunk_tokens = tier, codec, chunk_tokens
+        self.codec, self.chunk_tokens = codec, chunk_tokens
         self.metrics = metrics or Metrics()
+        self.tier = Tiers(tiers, self.metrics)
 
     def identity(self, spec: KVSpec, tenant: str = "", lora: LoRA | None = None) -> Identity:
         """Who asks, for which KV, in this store's codec and chunk size."""
         return Identity(spec, self.codec.identity(), self.chunk_tokens, tenant, lora)
 
-    def match(
-        self, identity: Identity, token_ids: Sequence[int], multimodal: Sequence[Multimodal] = ()
-    ) -> PrefixMatch:
+    def match(self, identity: Identity, token_ids: Sequence[int], multimodal: Sequence[Multimodal] = ()) -> PrefixMatch:
         """The leading full chunks of the prompt that are held now. Reads no frame and changes nothing."""
         keys = chunk_keys(identity, token_ids, multimodal)
         return PrefixMatch(identity, tuple(keys[: self.tier.match(keys)]))
@@ -190,7 +194,7 @@ class KVStore:
         self.tier.quarantine(key, str(error))
 
     def close(self) -> None:
-        """Closes the tier. Safe to repeat."""
+        """Closes the tiers. Safe to repeat."""
         self.tier.close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from kvstore.errors import TierUnavailable
 from kvstore.key import ChunkKey
@@ -11,6 +12,7 @@ from kvstore.metrics import Metrics
 from kvstore.tier import Entry, Frame, Tier
 
 _log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 class Tiers(Tier):
@@ -28,40 +30,42 @@ class Tiers(Tier):
 
     def match(self, keys: Sequence[ChunkKey]) -> int:
         held, before = 0, -1
-        while held > before and held < len(keys):
+        while before < held < len(keys):
             before = held
             for tier in self.tiers:
-                held += self._ask(tier, lambda tier=tier, rest=keys[held:]: tier.match(rest), 0)
+                held += self._ask(tier, 0, tier.match, keys[held:])
         return held
 
     def get(self, key: ChunkKey) -> memoryview | None:
         for depth, tier in enumerate(self.tiers):
-            frame = self._ask(tier, lambda tier=tier: tier.get(key), None)
+            frame = self._ask(tier, None, tier.get, key)
             if frame is not None:
                 for faster in self.tiers[:depth]:
-                    self._ask(faster, lambda faster=faster: faster.put([(key, frame)]), 0)
+                    self._ask(faster, 0, faster.put, [(key, frame)])
                 return frame
         return None
 
     def put(self, entries: Sequence[tuple[ChunkKey, Frame]]) -> int:
         """How many leading frames the tier that took most of them holds."""
-        return max((self._ask(tier, lambda tier=tier: tier.put(entries), 0) for tier in self.tiers), default=0)
+        return max((self._ask(tier, 0, tier.put, entries) for tier in self.tiers), default=0)
 
     def delete(self, key: ChunkKey) -> bool:
-        return any([self._ask(tier, lambda tier=tier: tier.delete(key), False) for tier in self.tiers])
+        held = [self._ask(tier, False, tier.delete, key) for tier in self.tiers]
+        return any(held)
 
     def touch(self, keys: Sequence[ChunkKey]) -> None:
         for tier in self.tiers:
-            self._ask(tier, lambda tier=tier: tier.touch(keys), None)
+            self._ask(tier, None, tier.touch, keys)
 
     def quarantine(self, key: ChunkKey, reason: str) -> None:
         for tier in self.tiers:
-            self._ask(tier, lambda tier=tier: tier.quarantine(key, reason), None)
+            self._ask(tier, None, tier.quarantine, key, reason)
 
     def entries(self) -> Iterator[Entry]:
         seen: set[ChunkKey] = set()
+        nothing: Iterator[Entry] = iter(())
         for tier in self.tiers:
-            for entry in self._ask(tier, lambda tier=tier: list(tier.entries()), []):
+            for entry in self._ask(tier, nothing, tier.entries):
                 if entry.key not in seen:
                     seen.add(entry.key)
                     yield entry
@@ -69,16 +73,16 @@ class Tiers(Tier):
     @property
     def size_bytes(self) -> int:
         """Bytes over all tiers; a frame in two of them counts twice."""
-        return sum(self._ask(tier, lambda tier=tier: tier.size_bytes, 0) for tier in self.tiers)
+        return sum(self._ask(tier, 0, lambda tier: tier.size_bytes, tier) for tier in self.tiers)
 
     def close(self) -> None:
         for tier in self.tiers:
             tier.close()
 
-    def _ask[T](self, tier: Tier, call: Callable[[], T], otherwise: T) -> T:
-        """What the tier answers, or `otherwise` when it is unavailable."""
+    def _ask(self, tier: Tier, otherwise: T, call: Callable[..., T], *arguments: Any) -> T:
+        """What the tier answers to `call(*arguments)`, or `otherwise` when it is unavailable."""
         try:
-            answer = call()
+            answer = call(*arguments)
         except TierUnavailable as error:
             self._metrics.count("tier_unavailable")
             if tier.name not in self._complained:

@@ -1,0 +1,1 @@
+"""Engines, HTTP, command line, environment variables, threads: everything that is somebody else's API."""
