@@ -1,0 +1,225 @@
+"""Settings: one TOML file and KVSTORE_* environment variables, and the store they describe.
+
+The environment wins over the file, the file over the defaults. The file is the first of $KVSTORE_CONFIG,
+./kvstore.toml and kvstore/kvstore.toml in $XDG_CONFIG_HOME (~/.config). `capacity_bytes` in table
+`[memory]` and KVSTORE_MEMORY_CAPACITY_BYTES are the same setting. Nobody else reads either of them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import shutil
+import tomllib
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+from codec import UnknownCodec, codec_class, codec_from
+from connectors.byte_size import parse_bytes
+from kvstore import DEFAULT_CHUNK_TOKENS, InvalidRequest, KVStore, MemoryTier, Metrics, Tier, open_disk
+
+PREFIX = "KVSTORE_"
+_OTHER_VARIABLES = ("KVSTORE_CONFIG", "KVSTORE_DATA")  # where the file is; where the tests' data is
+_MAX_CHUNK_TOKENS = 1 << 16
+_MAX_BYTES = 64 << 40  # a larger map does not fit into a process's address space
+_MEMORY_BYTES, _DISK_BYTES = 4 << 30, 20 << 30  # what the defaults never exceed
+
+
+@dataclass(frozen=True)
+class StoreSettings:
+    path: Path
+    """Directory of the disk tier."""
+    chunk_tokens: int = DEFAULT_CHUNK_TOKENS
+    codec: str = "lossless"
+    tenant: str = ""
+    """Salt of every key: nothing is found across tenants."""
+    save_queue_bytes: int = 1 << 30
+    """KV that may wait to be saved; what comes on top is dropped and counted. 0 saves nothing."""
+
+
+@dataclass(frozen=True)
+class MemorySettings:
+    capacity_bytes: int
+    """0 leaves the tier out."""
+
+
+@dataclass(frozen=True)
+class DiskSettings:
+    capacity_bytes: int
+    """0 leaves the tier out."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    store: StoreSettings
+    memory: MemorySettings
+    disk: DiskSettings
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """Where each value came from, by "table.key": "default", the file's path or the variable's name."""
+
+    def values(self) -> dict[str, Path | str | int]:
+        """Every setting by "table.key"."""
+        return {name: attrgetter(name)(self) for name in _PARSERS}
+
+
+def variable_of(name: str) -> str:
+    """The environment variable that sets "table.key"."""
+    return PREFIX + name.replace(".", "_").upper()
+
+
+def load_settings(file: Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
+    """The effective settings; `file` comes before the places where one is looked for.
+
+    Raises InvalidRequest on a file that cannot be read, an unknown name and a value that is not allowed.
+    """
+    file = file or _find_file(environ)
+    given = {**({} if file is None else _from_file(file)), **_from_environment(environ)}
+    values = {name: _checked(name, value, origin) for name, (value, origin) in given.items()}
+    values.setdefault("store.path", _xdg(environ, "XDG_CACHE_HOME", ".cache") / "kvstore" / "store")
+    values.setdefault("memory.capacity_bytes", _default_memory_bytes())
+    values.setdefault("disk.capacity_bytes", _default_disk_bytes(values["store.path"]))
+    return Settings(
+        StoreSettings(**_table("store", values)),
+        MemorySettings(**_table("memory", values)),
+        DiskSettings(**_table("disk", values)),
+        {name: given[name][1] if name in given else "default" for name in _PARSERS},
+    )
+
+
+def build_store(settings: Settings, metrics: Metrics | None = None) -> KVStore:
+    """The store that the settings describe, open; close it after use.
+
+    Raises TierUnavailable when the disk tier's directory cannot be opened.
+    """
+    metrics = metrics or Metrics()
+    tiers: list[Tier] = []
+    if settings.memory.capacity_bytes:
+        tiers.append(MemoryTier(settings.memory.capacity_bytes, metrics=metrics))
+    if settings.disk.capacity_bytes:
+        tiers.append(open_disk(settings.store.path, settings.disk.capacity_bytes, metrics))
+    return KVStore(tiers, codec_from(settings.store.codec), settings.store.chunk_tokens, metrics)
+
+
+def _find_file(environ: Mapping[str, str]) -> Path | None:
+    if named := environ.get("KVSTORE_CONFIG"):
+        return Path(named).expanduser()
+    places = Path("kvstore.toml").absolute(), _xdg(environ, "XDG_CONFIG_HOME", ".config") / "kvstore" / "kvstore.toml"
+    return next((place for place in places if place.is_file()), None)
+
+
+def _xdg(environ: Mapping[str, str], variable: str, otherwise: str) -> Path:
+    """A base directory; the XDG specification says to ignore a relative one."""
+    named = Path(environ.get(variable, ""))
+    return named if named.is_absolute() else Path.home() / otherwise
+
+
+def _from_file(file: Path) -> dict[str, tuple[object, str]]:
+    """Value and origin by "table.key". A relative path means: seen from the file."""
+    try:
+        tables = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidRequest(f"the settings file {file} cannot be read: {error}") from error
+    given: dict[str, tuple[object, str]] = {}
+    for table, entries in tables.items():
+        known = {name.split(".")[0] for name in _PARSERS}
+        if table not in known or not isinstance(entries, dict):
+            raise InvalidRequest(f"{file}: [{table}] is not a table of settings{_nearest(table, known)}")
+        for key, value in entries.items():
+            name = f"{table}.{key}"
+            if name not in _PARSERS:
+                raise InvalidRequest(f"{file}: {name} is not a setting{_nearest(name, _PARSERS)}")
+            given[name] = value, str(file)
+    path, _ = given.get("store.path", ("", ""))
+    if isinstance(path, str) and path and not path.startswith("~"):
+        given["store.path"] = str(file.absolute().parent / path), str(file)
+    return given
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, tuple[object, str]]:
+    """Value and origin by "table.key"."""
+    names = {variable_of(name): name for name in _PARSERS}
+    given: dict[str, tuple[object, str]] = {}
+    for variable, value in environ.items():
+        if variable in names:
+            given[names[variable]] = value, variable
+        elif variable.startswith(PREFIX) and variable not in _OTHER_VARIABLES:
+            nearest = _nearest(variable, [*names, *_OTHER_VARIABLES])
+            raise InvalidRequest(f"the environment variable {variable} is not a setting{nearest}")
+    return given
+
+
+def _nearest(name: str, known: Collection[str]) -> str:
+    nearest = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {nearest[0]}?" if nearest else f"; there are: {', '.join(sorted(known))}"
+
+
+def _checked(name: str, value: object, origin: str) -> Any:
+    parse, allowed = _PARSERS[name]
+    try:
+        return parse(value)
+    except (ValueError, RuntimeError, UnknownCodec) as error:  # RuntimeError: ~name of nobody
+        raise InvalidRequest(f"{name} is {value!r} (from {origin}); allowed is {allowed}") from error
+
+
+def _table(table: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name.split(".")[1]: value for name, value in values.items() if name.split(".")[0] == table}
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(value)
+    return value
+
+
+def _path(value: object) -> Path:
+    if not _text(value):
+        raise ValueError(value)
+    return Path(_text(value)).expanduser().absolute()
+
+
+def _codec(value: object) -> str:
+    return codec_class(_text(value)).id
+
+
+def _chunk_tokens(value: object) -> int:
+    return _within(1, _MAX_CHUNK_TOKENS, int(value) if isinstance(value, str) else value)
+
+
+def _size(value: object) -> int:
+    return _within(0, _MAX_BYTES, parse_bytes(value) if isinstance(value, str) else value)
+
+
+def _within(low: int, high: int, value: object) -> int:
+    if type(value) is not int or not low <= value <= high:
+        raise ValueError(value)
+    return value
+
+
+_SIZES = "a number of bytes or a text such as 500MB or 8GiB, from 0 to 64TiB"
+_PARSERS: Mapping[str, tuple[Callable[[object], Path | str | int], str]] = {
+    "store.path": (_path, "the path of a directory"),
+    "store.chunk_tokens": (_chunk_tokens, f"a whole number from 1 to {_MAX_CHUNK_TOKENS}"),
+    "store.codec": (_codec, "the name of an installed codec, such as lossless or int8"),
+    "store.tenant": (_text, "any text"),
+    "store.save_queue_bytes": (_size, _SIZES),
+    "memory.capacity_bytes": (_size, _SIZES),
+    "disk.capacity_bytes": (_size, _SIZES),
+}
+"""Every setting by "table.key": how its value is read, and what is allowed."""
+
+
+def _default_memory_bytes() -> int:
+    """A quarter of the machine's memory."""
+    return min(_MEMORY_BYTES, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4)
+
+
+def _default_disk_bytes(path: Path) -> int:
+    """A quarter of the file system: of all of it, so that the budget does not shrink while the store grows."""
+    try:
+        there = next(place for place in (path, *path.parents) if place.exists())
+        return min(_DISK_BYTES, shutil.disk_usage(there).total // 4)
+    except OSError:
+        return _DISK_BYTES  # not ours to look at: opening the tier will say so

@@ -1,0 +1,202 @@
+"""Settings: where each value comes from, what is refused and how, and the store they describe."""
+
+import contextlib
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from codec import KVArray, KVSpec, LayerGroup
+from connectors.byte_size import format_bytes, parse_bytes
+from connectors.settings import DiskSettings, MemorySettings, Settings, StoreSettings, build_store, load_settings
+from kvstore import DiskTier, InvalidRequest, MemoryTier, Tiers
+
+GIB = 1 << 30
+
+
+@pytest.fixture(autouse=True)
+def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory and an empty home."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def refusal(toml: str = "", environ: dict[str, str] | None = None) -> str:
+    with pytest.raises(InvalidRequest) as raised:
+        load_settings(write(Path("refused.toml"), toml), environ or {})
+    return str(raised.value)
+
+
+def test_without_file_or_environment_everything_is_default(nowhere: Path):
+    settings = load_settings(environ={})
+    assert settings.store == StoreSettings(nowhere / "home/.cache/kvstore/store")
+    assert 0 < settings.memory.capacity_bytes <= 4 * GIB
+    assert 0 < settings.disk.capacity_bytes <= 20 * GIB
+    assert set(settings.origins.values()) == {"default"}
+    assert set(settings.origins) == set(settings.values())
+
+
+def test_file_overrides_defaults_and_environment_overrides_the_file():
+    file = write(Path("a.toml"), '[store]\ncodec = "int8"\nchunk_tokens = 64\n[memory]\ncapacity_bytes = "1GiB"\n')
+    settings = load_settings(file, {"KVSTORE_STORE_CHUNK_TOKENS": "32", "KVSTORE_DISK_CAPACITY_BYTES": "500 MB"})
+    assert (settings.store.codec, settings.store.chunk_tokens) == ("int8", 32)
+    assert (settings.memory.capacity_bytes, settings.disk.capacity_bytes) == (GIB, 500_000_000)
+    assert settings.origins["store.codec"] == "a.toml"
+    assert settings.origins["store.chunk_tokens"] == "KVSTORE_STORE_CHUNK_TOKENS"
+    assert settings.origins["store.tenant"] == "default"
+
+
+def test_file_is_looked_for_in_order(nowhere: Path):
+    environ = {"XDG_CONFIG_HOME": str(nowhere / "xdg")}
+    write(nowhere / "home/.config/kvstore/kvstore.toml", '[store]\ntenant = "home"')
+    assert load_settings(environ={}).store.tenant == "home"
+    write(nowhere / "xdg/kvstore/kvstore.toml", '[store]\ntenant = "xdg"')
+    assert load_settings(environ=environ).store.tenant == "xdg"
+    write(nowhere / "kvstore.toml", '[store]\ntenant = "here"')
+    assert load_settings(environ=environ).store.tenant == "here"
+    named = write(nowhere / "named.toml", '[store]\ntenant = "named"')
+    assert load_settings(environ={**environ, "KVSTORE_CONFIG": str(named)}).store.tenant == "named"
+
+
+def test_xdg_cache_home_is_respected_and_a_relative_one_ignored(nowhere: Path):
+    assert load_settings(environ={"XDG_CACHE_HOME": "/c"}).store.path == Path("/c/kvstore/store")
+    assert load_settings(environ={"XDG_CACHE_HOME": "c"}).store.path == nowhere / "home/.cache/kvstore/store"
+
+
+def test_relative_path_is_seen_from_the_file_or_from_the_working_directory(nowhere: Path):
+    file = write(nowhere / "etc/a.toml", '[store]\npath = "kept"')
+    assert load_settings(file, {}).store.path == nowhere / "etc/kept"
+    assert load_settings(file, {"KVSTORE_STORE_PATH": "kept"}).store.path == nowhere / "kept"
+    write(file, '[store]\npath = "~/kept"')
+    assert load_settings(file, {}).store.path == nowhere / "home/kept"
+
+
+@pytest.mark.parametrize(
+    ("toml", "nearest"),
+    [
+        ("[memroy]\ncapacity_bytes = 1", "did you mean memory?"),
+        ("[memory]\ncapacity_byte = 1", "did you mean memory.capacity_bytes?"),
+        ("tenant = 'a'", "there are: disk, memory, store"),
+        ("memory = 5", "[memory] is not a table"),
+    ],
+)
+def test_unknown_name_in_the_file_is_refused_with_its_nearest_neighbour(toml: str, nearest: str):
+    message = refusal(toml)
+    assert "refused.toml" in message
+    assert nearest in message
+
+
+def test_unknown_variable_is_refused_with_its_nearest_neighbour():
+    assert "did you mean KVSTORE_STORE_PATH?" in refusal(environ={"KVSTORE_STORE_PAHT": "/x"})
+    assert "did you mean KVSTORE_CONFIG?" in refusal(environ={"KVSTORE_CONFIGS": "/x"})
+
+
+def test_other_variables_are_none_of_our_business():
+    load_settings(environ={"KVSTORE_DATA": "/data", "KVSTORES": "3", "PATH": "/bin"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("chunk_tokens", "0"),
+        ("chunk_tokens", "1.5"),
+        ("chunk_tokens", "true"),
+        ("chunk_tokens", "'many'"),
+        ("codec", "'gzip'"),
+        ("codec", "7"),
+        ("path", "''"),
+        ("path", "'~nobody-of-that-name/x'"),
+        ("tenant", "5"),
+        ("save_queue_bytes", "-1"),
+        ("save_queue_bytes", "'8 gigs'"),
+        ("save_queue_bytes", "'65TiB'"),
+    ],
+)
+def test_wrong_value_is_refused_with_its_origin_and_what_is_allowed(name: str, value: str):
+    message = refusal(f"[store]\n{name} = {value}")
+    assert message.startswith(f"store.{name} is {value.replace('true', 'True')} (from refused.toml); allowed is ")
+
+
+def test_wrong_value_in_the_environment_names_the_variable():
+    message = refusal(environ={"KVSTORE_DISK_CAPACITY_BYTES": "lots"})
+    assert message.startswith("disk.capacity_bytes is 'lots' (from KVSTORE_DISK_CAPACITY_BYTES); allowed is ")
+
+
+def test_unreadable_file_is_named(nowhere: Path):
+    assert "refused.toml cannot be read" in refusal("[store")
+    with pytest.raises(InvalidRequest, match=r"absent\.toml cannot be read"):
+        load_settings(environ={"KVSTORE_CONFIG": str(nowhere / "absent.toml")})
+    (nowhere / "kvstore.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(InvalidRequest, match=r"kvstore\.toml cannot be read"):
+        load_settings(environ={})
+
+
+def test_built_store_saves_and_loads(nowhere: Path):
+    spec = KVSpec("tiny", "1", "bfloat16", (LayerGroup((0, 1), kv_heads=1, key_dim=4, value_dim=4),))
+    tensors = tuple(torch.randn(1, 8, 4).bfloat16() for _ in range(2))
+    settings = Settings(StoreSettings(nowhere / "s", chunk_tokens=4), MemorySettings(1 << 20), DiskSettings(1 << 20))
+    for tiers in ([MemoryTier, DiskTier], [DiskTier]):
+        store = build_store(settings)
+        assert isinstance(store.tier, Tiers)
+        assert [type(tier) for tier in store.tier.tiers] == tiers
+        identity = store.identity(spec)
+        store.save(identity, range(8), KVArray(spec, tensors, tensors))
+        loaded = store.load(store.match(identity, range(8)))
+        assert loaded is not None
+        assert all(torch.equal(kept, tensor) for kept, tensor in zip(loaded.keys, tensors, strict=True))
+        store.close()
+        settings = Settings(settings.store, MemorySettings(0), settings.disk)
+
+
+def test_store_without_tiers_is_a_store_that_holds_nothing(nowhere: Path):
+    store = build_store(Settings(StoreSettings(nowhere / "s"), MemorySettings(0), DiskSettings(0)))
+    assert store.tier.size_bytes == 0
+    assert not (nowhere / "s").exists()
+
+
+@given(st.integers(0, 1 << 60))
+def test_plain_numbers_are_bytes(num_bytes: int):
+    assert parse_bytes(str(num_bytes)) == num_bytes
+
+
+@given(st.integers(0, 1 << 60), st.sampled_from(["", " "]), st.sampled_from(range(4)), st.booleans())
+def test_units_are_powers_of_1000_or_1024(number: int, gap: str, power: int, binary: bool):
+    unit = "KMGT"[power] + ("iB" if binary else "B")
+    expected = number * (1024 if binary else 1000) ** (power + 1)
+    assert parse_bytes(f"{number}{gap}{unit}") == expected
+    assert parse_bytes(f" {number}{gap}{unit.lower()} ") == expected
+
+
+@given(st.integers(0, 1 << 50))
+def test_printed_size_reads_back_within_its_last_digit(num_bytes: int):
+    printed = format_bytes(num_bytes)
+    assert len(printed.split(" ")[0]) <= 6
+    assert parse_bytes(printed) == pytest.approx(num_bytes, rel=0.05, abs=0.5)
+
+
+@given(st.text())
+def test_any_text_is_a_size_or_refused_with_a_value_error(text: str):
+    with contextlib.suppress(ValueError):
+        assert parse_bytes(text) >= 0
+
+
+@pytest.mark.parametrize("text", ["", "GiB", "-1", "1e9", "1.GiB", "8GiBs", "8 Gi B", "0x10", "٣"])
+def test_such_sizes_are_refused(text: str):
+    with pytest.raises(ValueError, match="is not a byte size"):
+        parse_bytes(text)
+
+
+def test_fractions_are_exact():
+    assert parse_bytes("1.5GiB") == 3 * GIB // 2
+    assert parse_bytes("0.1MB") == 100_000
+    assert format_bytes(3 * GIB // 2) == "1.5 GiB"
+    assert [format_bytes(n) for n in (0, 1023, 1024, 1024**2 - 1)] == ["0 B", "1023 B", "1 KiB", "1 MiB"]
