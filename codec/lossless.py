@@ -6,9 +6,9 @@ bytes (sign and the exponent's upper bits) goes through zstd, whose Huffman stag
 the rest is stored as it is. That leaves about 11 of 16 bits under bfloat16 and 27 of 32 under float32.
 Rotating the sign out of the top byte was measured and gains nothing: the exponent's last bit is noise too.
 
-Sections per layer, for `k` and for `v`, each `[kv_head, token, dim]`: `high` (U8, zstd) is the top byte,
-`low` is the bottom byte (U8) of a 16-bit float or the bottom two (U16) of a 32-bit float, which has
-`mid` (U8) between them.
+Sections per layer: `k.high` and `v.high` (U8, zstd) are the top bytes of keys and of values. `low` is
+the bottom byte (U8) of a 16-bit float or the bottom two (U16) of a 32-bit float, which has `mid` (U8)
+between them; these two hold all keys, then all values. Every plane is in the order `[kv_head, token, dim]`.
 """
 
 from __future__ import annotations
@@ -47,26 +47,31 @@ class Lossless(Codec):
         return cls()
 
     def encode_layer(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> dict[str, np.ndarray]:
-        sections: dict[str, np.ndarray] = {}
-        for prefix, tensor in (("k", keys), ("v", values)):
-            bits = bits_of(tensor)
-            high = (bits >> (8 * bits.itemsize - 8)).astype(np.uint8)
-            sections[f"{prefix}.high"] = np.frombuffer(self._zstd()[0].compress(high.data), np.uint8)
-            if bits.itemsize == 4:
-                sections[f"{prefix}.mid"] = (bits >> 16).astype(np.uint8)
-            sections[f"{prefix}.low"] = bits.astype(np.uint8 if bits.itemsize == 2 else np.uint16)
+        keys_bits, values_bits = bits_of(keys), bits_of(values)
+        width = keys_bits.itemsize
+        sections = {
+            f"{name}.high": np.frombuffer(self._zstd()[0].compress(_byte(bits, width - 1).data), np.uint8)
+            for name, bits in (("k", keys_bits), ("v", values_bits))
+        }
+        if width == 4:
+            sections["mid"] = np.concatenate([_byte(keys_bits, 2), _byte(values_bits, 2)])
+        low_dtype = np.uint8 if width == 2 else np.uint16
+        sections["low"] = np.concatenate([keys_bits.astype(low_dtype).ravel(), values_bits.astype(low_dtype).ravel()])
         return sections
 
     def decode_layer(self, layer: int, read: ReadSection, keys: torch.Tensor, values: torch.Tensor) -> None:
-        for prefix, out in (("k", keys), ("v", values)):
-            shape = tuple(out.shape)
+        width, num_elements = keys.element_size(), (keys.numel() + values.numel(),)
+        low = read("low", np.uint8 if width == 2 else np.uint16, num_elements)
+        mid = read("mid", np.uint8, num_elements) if width == 4 else None
+        start = 0
+        for name, out in (("k", keys), ("v", values)):
+            shape, part = tuple(out.shape), slice(start, start + out.numel())
+            start = part.stop
             with bytes_to_write(out) as planes:
-                planes[..., -1] = self._decompress(read(f"{prefix}.high", np.uint8), out.numel()).reshape(shape)
-                if out.element_size() == 4:
-                    planes[..., 2] = read(f"{prefix}.mid", np.uint8, shape)
-                    planes.view(np.uint16)[..., 0] = read(f"{prefix}.low", np.uint16, shape)
-                else:
-                    planes[..., 0] = read(f"{prefix}.low", np.uint8, shape)
+                planes[..., -1] = self._decompress(read(f"{name}.high", np.uint8), out.numel()).reshape(shape)
+                if mid is not None:
+                    planes[..., 2] = mid[part].reshape(shape)
+                planes.view(low.dtype)[..., 0] = low[part].reshape(shape)
 
     def _decompress(self, compressed: np.ndarray, num_bytes: int) -> np.ndarray:
         try:
@@ -86,3 +91,8 @@ class Lossless(Codec):
             self._thread.pair = compressor, zstandard.ZstdDecompressor()
         pair: tuple[zstandard.ZstdCompressor, zstandard.ZstdDecompressor] = self._thread.pair
         return pair
+
+
+def _byte(bits: np.ndarray, index: int) -> np.ndarray:
+    """Byte `index`, counted from the lowest, of every element, flat."""
+    return (bits >> (8 * index)).astype(np.uint8).ravel()

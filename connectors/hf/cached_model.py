@@ -1,0 +1,138 @@
+"""CachedModel: a transformers model whose `generate` keeps its KV in a store and takes it back from there.
+
+store = open_store()
+model = CachedModel(AutoModelForCausalLM.from_pretrained(name), store)
+model.generate(**tokenizer(prompt, return_tensors="pt"), max_new_tokens=64)
+"""
+
+from __future__ import annotations
+
+import logging
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from transformers import PreTrainedModel, StoppingCriteria, StoppingCriteriaList
+
+from codec import KVSpec
+from connectors.hf.cache import StoreCache
+from connectors.hf.prefix import load_prefix
+from connectors.hf.request import Bypass, Request, read_request
+from connectors.hf.spec import UnsupportedModel, max_exact_tokens, spec_of
+from connectors.save_queue import SaveQueue
+from kvstore import InvalidRequest, KVStore, LoRA
+
+_log = logging.getLogger(__name__)
+_DEFAULT_QUEUE_BYTES = 1 << 30
+
+
+class CachedModel:
+    """Wraps a causal language model; everything but `generate` is the model's own.
+
+    A prompt that begins as an earlier one did loads the chunks held and computes the rest. Full chunks,
+    of prompts and of answers, are saved from another thread. What the store cannot serve exactly (see
+    `requests_bypassed` in the metrics, and the log) runs as if the store were not there; a model it does
+    not support runs so always, and `unsupported` says why.
+
+    Weights are identified once, here: wrap again after changing them.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        store: KVStore,
+        *,
+        tenant: str = "",
+        lora: LoRA | None = None,
+        revision: str | None = None,
+        save_queue_bytes: int = _DEFAULT_QUEUE_BYTES,
+    ) -> None:
+        """`tenant`: nothing is ever found across tenants. `lora`: the adapter that is active in `model`.
+
+        `revision` names the weights (a commit) and saves digesting them. Raises InvalidRequest when the
+        model has adapters loaded and `lora` is not given: their KV would be taken for the base model's.
+        """
+        if getattr(model, "_hf_peft_config_loaded", hasattr(model, "peft_config")) and lora is None:
+            raise InvalidRequest("the model has adapters loaded: pass lora=LoRA(name, path) of the active one")
+        self.model, self.store = model, store
+        self.unsupported: str | None = None
+        try:
+            self.spec: KVSpec = spec_of(model, revision)
+        except UnsupportedModel as error:
+            self.unsupported = str(error)
+            _log.warning("the store is not used: %s", error)
+            return
+        self._identity = store.identity(self.spec, tenant, lora)
+        self._max_exact_tokens = max_exact_tokens(model)
+        self._queue = SaveQueue(store, save_queue_bytes)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["model"], name)
+
+    def generate(self, inputs: torch.Tensor | None = None, **kwargs: Any) -> Any:
+        """As the model's own `generate`: same arguments, same results, sooner where a prefix is held."""
+        if self.unsupported is not None:
+            return self.model.generate(inputs, **kwargs)
+        try:
+            request = read_request(self.model, {"inputs": inputs, **kwargs}, self._max_exact_tokens)
+        except Bypass as reason:
+            self.store.metrics.count("requests_bypassed")
+            _log.info("a request goes past the store: %s", reason)
+            return self.model.generate(inputs, **kwargs)
+        matches = [self.store.match(self._identity, row.token_ids) for row in request.rows]
+        prefix = load_prefix(self.model, self.store, self.spec, request, matches)
+        self.store.metrics.count(
+            "tokens_computed", sum(len(row.token_ids) for row in request.rows) - sum(prefix.loaded)
+        )
+        if request.copies > 1 and prefix.cache.get_seq_length():
+            prefix.cache.batch_repeat_interleave(request.copies)
+        save = _SavePrompts(self, request, prefix.cache, prefix.loaded)
+        criteria = StoppingCriteriaList([*(kwargs.pop("stopping_criteria", None) or ()), save])
+        output = self.model.generate(inputs, **kwargs, past_key_values=prefix.cache, stopping_criteria=criteria)
+        if not request.reorders:
+            self._save_answers(request, prefix.cache, output)
+        return output
+
+    def _save(self, token_ids: list[int], cache: StoreCache, row: int, pad: int, start: int) -> None:
+        """Queues the full chunks of `token_ids` from position `start` on, found in `row` of the cache."""
+        size = self.store.chunk_tokens
+        start, end = start // size * size, len(token_ids) // size * size
+        if end > start and (kv := cache.row(self.spec, row, pad + start, pad + end)) is not None:
+            self._queue.submit(self._identity, token_ids[:end], kv, start)
+
+    def _save_answers(self, request: Request, cache: StoreCache, output: Any) -> None:
+        """Chunks completed by generated tokens, for the next turn. The last token's KV was never computed."""
+        sequences = output if isinstance(output, torch.Tensor) else output.sequences
+        for index, sequence in enumerate(sequences[:, : cache.get_seq_length()].tolist()):
+            row = request.rows[index // request.copies]
+            self._save(sequence[row.pad :], cache, index, row.pad, len(row.token_ids))
+
+    def flush(self, timeout_s: float | None = None) -> bool:
+        """Waits for what was generated so far to be saved; False when that took longer than `timeout_s`."""
+        return self.unsupported is not None or self._queue.flush(timeout_s)
+
+    def close(self) -> None:
+        """Saves what is waiting and ends the saving thread; the store stays open. Safe to repeat."""
+        if self.unsupported is None:
+            self._queue.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+class _SavePrompts(StoppingCriteria):
+    """Never stops anything: it is called when the first token is out, and queues the prompts' chunks then."""
+
+    def __init__(self, model: CachedModel, request: Request, cache: StoreCache, loaded: tuple[int, ...]) -> None:
+        self._model, self._request, self._cache, self._loaded = model, request, cache, loaded
+        self._called = False
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+        if not self._called:
+            self._called = True
+            for index, (row, loaded) in enumerate(zip(self._request.rows, self._loaded, strict=True)):
+                self._model._save(row.token_ids, self._cache, index * self._request.copies, row.pad, loaded)
+        return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
