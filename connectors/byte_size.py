@@ -23,7 +23,7 @@ def parse_bytes(text: str) -> int:
 
 
 def format_bytes(num_bytes: int) -> str:
-    """At most four digits and a binary unit: "0 B", "1.5 KiB", "20 GiB"."""
+    """One decimal and a binary unit: "0 B", "1.5 KiB", "20 GiB"."""
     amount, unit = float(num_bytes), "B"
     for letter in _POWERS:
         if amount < 1023.95:  # what would be printed as 1024 belongs to the next unit

@@ -1,6 +1,6 @@
 """Keys, tiers, eviction, the store: bytes in, bytes out. Never an HTTP call, never a decode in a tier."""
 
-from kvstore.disk import DiskReader, DiskTier, open_disk
+from kvstore.disk import BlockingWriter, DiskReader, DiskTier, open_disk
 from kvstore.errors import (
     CorruptFrame,
     InvalidRequest,
@@ -14,13 +14,14 @@ from kvstore.eviction import LRU, EvictionPolicy, NoEviction
 from kvstore.key import ChunkKey, Identity, LoRA, Multimodal, chunk_keys
 from kvstore.memory import MemoryTier
 from kvstore.metrics import Metrics
-from kvstore.store import DEFAULT_CHUNK_TOKENS, Checked, KVStore, PrefixMatch, Saved
+from kvstore.store import DEFAULT_CHUNK_TOKENS, Checked, KVStore, PrefixMatch, Saved, frame_problem
 from kvstore.tier import Entry, NoTier, Tier
 from kvstore.tiered import Tiers
 
 __all__ = [
     "DEFAULT_CHUNK_TOKENS",
     "LRU",
+    "BlockingWriter",
     "Checked",
     "ChunkKey",
     "CorruptFrame",
@@ -47,5 +48,6 @@ __all__ = [
     "Tiers",
     "UnknownCodec",
     "chunk_keys",
+    "frame_problem",
     "open_disk",
 ]

@@ -178,15 +178,7 @@ class KVStore:
 
     def _problem(self, key: ChunkKey) -> str | None:
         data = self.tier.get(key)
-        if data is None:
-            return None  # evicted since it was listed
-        try:
-            frame = Frame(data)
-            _check_place(frame, key, frame.header.start)
-            frame.verify()
-        except CorruptFrame as error:
-            return str(error)
-        return None
+        return None if data is None else frame_problem(key, data)  # None: evicted since it was listed
 
     def _quarantine(self, key: ChunkKey, error: Exception) -> None:
         self.metrics.count("chunks_corrupt")
@@ -196,6 +188,17 @@ class KVStore:
     def close(self) -> None:
         """Closes the tiers. Safe to repeat."""
         self.tier.close()
+
+
+def frame_problem(key: ChunkKey, data: bytes | memoryview) -> str | None:
+    """What is wrong with the frame held under `key`, every checksum verified; None when it is whole."""
+    try:
+        frame = Frame(data)
+        _check_place(frame, key, frame.header.start)
+        frame.verify()
+    except CorruptFrame as error:
+        return str(error)
+    return None
 
 
 def _check_place(frame: Frame, key: ChunkKey, start: int) -> None:
