@@ -31,6 +31,7 @@ from codec.spec import KVSpec
 
 FORMAT_VERSION = 1
 _MAX_HEADER_BYTES = 4 << 20
+_MAX_DIMS, _MAX_ELEMENTS = 8, 1 << 40  # numpy refuses a shape beyond these, even an empty one
 _PREFIX = b'{"__metadata__":{"checksum":"'
 _CHECKSUM = slice(len(_PREFIX), len(_PREFIX) + 32)
 _METADATA = ("kvstore_frame", "key", "tokens", "codec", "codec_params", "spec_fingerprint", "spec", "sections_xxh3")
@@ -62,6 +63,8 @@ class Section:
 class FrameHeader:
     """What a frame says about itself. `start` and `end` are token positions: [start, end)."""
 
+    num_bytes: int
+    """Length of the whole frame."""
     key: str
     start: int
     end: int
@@ -112,8 +115,7 @@ def pack(
         offsets = [offset, offset + raw.size]
         entries[name] = {"dtype": _DTYPE_NAMES[array.dtype], "shape": list(array.shape), "data_offsets": offsets}
         offset += raw.size
-    header = bytearray(json.dumps(entries, separators=(",", ":")).encode())
-    header += b" " * (-len(header) % 8)
+    header = _header_bytes(entries)
     header[_CHECKSUM] = xxhash.xxh3_128_hexdigest(header).encode()
     frame = bytearray(8 + len(header) + offset)
     struct.pack_into("<Q", frame, 0, len(header))
@@ -124,6 +126,12 @@ def pack(
     return frame
 
 
+def _header_bytes(entries: Mapping[str, Any]) -> bytearray:
+    """The only spelling of a header there is; its checksum is still to be filled in."""
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    return bytearray(text + b" " * (-len(text) % 8))
+
+
 class Frame:
     """A parsed frame over the caller's bytes: nothing is copied, sections are checked when asked for."""
 
@@ -131,9 +139,8 @@ class Frame:
         """Parses and checks the header. Raises CorruptFrame on anything `pack` would not have written."""
         self._bytes = np.frombuffer(data, np.uint8)
         self.header = read_header(data)
-        end = max((section.end for section in self.header.sections.values()), default=0)
-        if self.header.sections and end != len(self._bytes):
-            raise CorruptFrame(f"the frame is {len(self._bytes)} bytes long, its header says {end}")
+        if self.header.num_bytes != len(self._bytes):
+            raise CorruptFrame(f"the frame is {len(self._bytes)} bytes long, not {self.header.num_bytes}")
 
     @property
     def num_bytes(self) -> int:
@@ -184,13 +191,18 @@ def read_header(data: Buffer) -> FrameHeader:
     if stated != xxhash.xxh3_128_hexdigest(header).encode():
         raise CorruptFrame("the header is damaged: its checksum differs")
     try:
-        return _header_from(json.loads(header), 8 + length)
+        entries = json.loads(header)
+        if _header_bytes(entries) != header:  # a name twice, an escape: others might read it differently
+            raise CorruptFrame("the header is not spelled as this project spells it")
+        return _header_from(entries, 8 + length)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise CorruptFrame(f"the header is malformed: {error!r}") from error
 
 
 def _header_from(entries: dict[str, Any], body_start: int) -> FrameHeader:
     metadata = entries.pop("__metadata__")
+    if any(type(text) is not str for text in metadata.values()):
+        raise CorruptFrame("the metadata holds something else than text")
     version, key, tokens, codec, params, fingerprint, spec_json, digests = (metadata[name] for name in _METADATA)
     if version != str(FORMAT_VERSION):
         raise CorruptFrame(f"frame format {version} was written by another release; this one reads {FORMAT_VERSION}")
@@ -204,10 +216,13 @@ def _header_from(entries: dict[str, Any], body_start: int) -> FrameHeader:
         first, last = entry["data_offsets"]
         if first != offset or any(type(n) is not int or n < 0 for n in (*shape, first, last)):
             raise CorruptFrame(f"section {name!r} does not follow the one before it")
+        if len(shape) > _MAX_DIMS or math.prod(max(n, 1) for n in shape) > _MAX_ELEMENTS:
+            raise CorruptFrame(f"section {name!r} has the impossible shape {shape}")
         if last - first != math.prod(shape) * dtype.itemsize:
             raise CorruptFrame(f"section {name!r} is {last - first} bytes long, its shape {shape} {dtype} is not")
         checksum = int(digests[16 * index : 16 * index + 16], 16)
         sections[name] = Section(dtype, shape, body_start + first, body_start + last, checksum)
         offset = last
     codec_params = dict(json.loads(params))
-    return FrameHeader(str(key), start, end, str(codec), codec_params, str(fingerprint), spec_json, sections)
+    num_bytes = body_start + offset
+    return FrameHeader(num_bytes, key, start, end, codec, codec_params, fingerprint, spec_json, sections)

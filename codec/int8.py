@@ -3,7 +3,8 @@
 Keys have channels that are large for every token, values have tokens that are large in every channel,
 so the step is shared along the other axis (KIVI, arXiv 2402.02750, section 3.2, at 8 bits instead of 2).
 With x in [low, high] and scale = (high - low) / 255, code = round((x - low) / scale) and
-x' = low + scale * code. Bound: |x - x'| <= scale / 2 plus the rounding of the spec's own dtype.
+x' = low + scale * code. Bound: |x - x'| <= scale / 2, plus the rounding of float32 arithmetic (a few
+units in the last place of max(|low|, |high|)), plus the rounding of the spec's own dtype.
 Cost: 8 bits per element and two float32 per key channel and per value token.
 """
 
@@ -19,6 +20,7 @@ from codec.codec import Codec, ReadSection
 from codec.errors import CorruptFrame
 
 _STEPS = 255
+_LARGEST = 1e38  # so that high - low is a float32 too
 
 
 class Int8(Codec):
@@ -46,11 +48,11 @@ class Int8(Codec):
 
 def _quantize(name: str, tensor: torch.Tensor, shared_axis: int) -> dict[str, np.ndarray]:
     x = tensor.detach().float().cpu().numpy()  # [kv_head, token, dim]
-    if not np.isfinite(x).all():
-        raise ValueError("int8 cannot code infinite or NaN keys and values; use lossless")
     low, high = x.min(axis=shared_axis, keepdims=True), x.max(axis=shared_axis, keepdims=True)
-    scale = (high / _STEPS - low / _STEPS).astype(np.float32)  # divided first: high - low may overflow
-    codes = np.rint((x - low) / np.where(scale > 0, scale, 1))
+    if not (low.min() >= -_LARGEST and high.max() <= _LARGEST):  # false for NaN too
+        raise ValueError(f"int8 cannot code keys and values that are NaN or beyond {_LARGEST:g}; use lossless")
+    scale = (high - low) / np.float32(_STEPS)
+    codes = np.minimum(np.rint((x - low) / np.where(scale > 0, scale, 1)), _STEPS)  # a subnormal scale is rounded
     return {f"{name}.codes": codes.astype(np.uint8), f"{name}.low": low, f"{name}.scale": scale}
 
 

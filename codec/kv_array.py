@@ -25,7 +25,7 @@ class KVArray:
     values: tuple[torch.Tensor, ...]
 
     def __post_init__(self) -> None:
-        spec, num_tokens = self.spec, self.keys[0].shape[1] if self.keys else 0
+        spec, num_tokens = self.spec, self.keys[0].shape[1] if self.keys and self.keys[0].ndim == 3 else 0
         if not len(self.keys) == len(self.values) == spec.num_layers:
             raise SpecMismatch(f"{len(self.keys)} layers of keys, {len(self.values)} of values, not {spec.num_layers}")
         dtype = getattr(torch, spec.dtype)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
@@ -29,10 +28,12 @@ class LayerGroup:
     value_dim: int
     window: int | None = None
     """How many tokens back a token of these layers sees, itself included; None sees everything."""
-    rotary: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    rotary: dict[str, Any] = field(default_factory=dict, hash=False)
     """Rotary embedding parameters as the model's configuration names them; empty where there is none."""
 
     def __post_init__(self) -> None:
+        _require(int, *self.layers, self.kv_heads, self.key_dim, self.value_dim, self.window or 0)
+        _require(dict, self.rotary)
         sizes = (self.kv_heads, self.key_dim, self.value_dim, 1 if self.window is None else self.window)
         if not self.layers or min(sizes) < 1 or max(sizes[:3]) > _MAX_DIM:
             raise ValueError(f"a layer group needs layers and positive sizes, got {self}")
@@ -52,6 +53,8 @@ class KVSpec:
     tp_size: int = 1
 
     def __post_init__(self) -> None:
+        _require(str, self.model, self.revision, self.dtype)
+        _require(int, self.tp_rank, self.tp_size)
         if self.dtype not in DTYPE_BYTES:
             raise ValueError(f"dtype {self.dtype!r} is not supported; use one of {sorted(DTYPE_BYTES)}")
         layers = sorted(layer for group in self.groups for layer in group.layers)
@@ -101,3 +104,10 @@ class KVSpec:
     def fingerprint(self) -> str:
         """64 hex digits (SHA-256 of the canonical JSON), equal exactly when the specs are."""
         return self._fingerprint
+
+
+def _require(kind: type, *values: object) -> None:
+    """The fingerprint is a hash of text, in which 1, 1.0 and True would be three models."""
+    for value in values:
+        if type(value) is not kind:
+            raise TypeError(f"a KV spec needs {kind.__name__} where it was given {value!r}")

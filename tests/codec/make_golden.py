@@ -1,0 +1,42 @@
+"""Writes golden/: frames that every later release must decode to the same bits. Never overwrites one.
+
+Run as `python -m tests.codec.make_golden` after a codec was added; a changed format gets new file names.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+from codec import Frame, Int8, KVArray, Lossless, decode_chunk, encode_chunk
+from tests.kv import SPEC, kv_of_any_bits, kv_of_numbers
+
+GOLDEN = Path(__file__).parent / "golden"
+NUM_TOKENS, START = 5, 10
+
+
+def write(name, codec, kv):
+    path = GOLDEN / f"{name}.safetensors"
+    if path.exists():
+        print(f"{path.name} is kept")
+        return
+    frame = encode_chunk(codec, kv, "0123456789abcdef" * 4, START)
+    out = KVArray.empty(kv.spec, NUM_TOKENS)
+    decode_chunk(Frame(frame), out)
+    path.write_bytes(frame)
+    tensors = {f"{layer}.keys": keys for layer, keys in enumerate(out.keys)}
+    tensors |= {f"{layer}.values": values for layer, values in enumerate(out.values)}
+    save_file(tensors, GOLDEN / f"{name}.decoded.safetensors")
+    print(f"{path.name} is written")
+
+
+def main():
+    GOLDEN.mkdir(exist_ok=True)
+    for dtype in ("bfloat16", "float16", "float32"):
+        spec = replace(SPEC, dtype=dtype)
+        write(f"lossless-{dtype}", Lossless(), kv_of_any_bits(spec, NUM_TOKENS, seed=20260))
+        write(f"int8-{dtype}", Int8(), kv_of_numbers(spec, NUM_TOKENS, seed=20260))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""A frame decodes into the KV it was made of, or says why not."""
+
+from dataclasses import replace
+
+import pytest
+
+from codec import (
+    CorruptFrame,
+    Frame,
+    KVArray,
+    Lossless,
+    SpecMismatch,
+    UnknownCodec,
+    codec_class,
+    decode_chunk,
+    encode_chunk,
+    read_header,
+)
+from tests.codec.forge import forged
+from tests.kv import SPEC, kv_of_numbers
+
+FRAME = encode_chunk(Lossless(), kv_of_numbers(SPEC, 4), "cd" * 32, start=8)
+
+
+def test_the_header_says_what_the_frame_holds():
+    header = read_header(FRAME)
+    assert (header.key, header.start, header.end, header.num_tokens) == ("cd" * 32, 8, 12, 4)
+    assert (header.codec, header.codec_params, header.spec) == ("lossless", {}, SPEC)
+    assert header.num_bytes == len(FRAME)
+
+
+def test_the_header_reads_without_the_sections():
+    header = read_header(FRAME)
+    body_start = min(section.start for section in header.sections.values())
+    assert read_header(FRAME[:body_start]) == header
+
+
+def test_sections_lie_in_layer_order():
+    layers = [int(name.split(".")[0]) for name in read_header(FRAME).sections]
+    assert layers == sorted(layers)
+
+
+@pytest.mark.parametrize("change", [{"model": "other"}, {"dtype": "float16"}, {"tp_size": 2}])
+def test_another_models_frame_is_a_spec_mismatch(change):
+    with pytest.raises(SpecMismatch):
+        decode_chunk(Frame(FRAME), KVArray.empty(replace(SPEC, **change), 4))
+
+
+@pytest.mark.parametrize("num_tokens", [0, 1, 3, 5])
+def test_a_frame_of_another_length_is_a_corrupt_frame(num_tokens):
+    with pytest.raises(CorruptFrame):
+        decode_chunk(Frame(FRAME), KVArray.empty(SPEC, num_tokens))
+
+
+def test_an_unknown_codec_is_named_together_with_those_there_are():
+    frame = forged(FRAME, lambda entries: entries["__metadata__"].update(codec="from-the-future"))
+    with pytest.raises(UnknownCodec, match=r"from-the-future.*int8, lossless"):
+        decode_chunk(Frame(frame), KVArray.empty(SPEC, 4))
+    with pytest.raises(UnknownCodec):
+        codec_class("")
+
+
+def test_a_fingerprint_that_is_not_the_specs_is_a_corrupt_frame():
+    frame = Frame(forged(FRAME, lambda entries: entries["__metadata__"].update(spec_fingerprint="0" * 64)))
+    with pytest.raises(CorruptFrame):
+        frame.verify()
