@@ -17,8 +17,8 @@ from pathlib import Path
 from kvstore.errors import TierUnavailable
 from kvstore.eviction import LRU, EvictionPolicy
 from kvstore.key import ChunkKey
-from kvstore.ledger import Ledger
-from kvstore.lmdb_frames import LmdbFrames
+from kvstore.ledger import Ledger, used_at_s
+from kvstore.lmdb_frames import DamagedFile, LmdbFrames
 from kvstore.metrics import Metrics
 from kvstore.tier import Entry, Frame, Tier
 
@@ -49,7 +49,7 @@ class DiskReader(Tier):
         """The first bytes of a frame: enough for its header, without reading the rest."""
         return self._frames.get(key, num_bytes)
 
-    def put(self, entries: Sequence[tuple[ChunkKey, Frame]]) -> int:
+    def put(self, entries: Sequence[tuple[ChunkKey, Frame]], prefix: Sequence[ChunkKey] = ()) -> int:
         return 0
 
     def delete(self, key: ChunkKey) -> bool:
@@ -103,27 +103,33 @@ class DiskTier(Tier):
         self._metrics, self._clock = metrics or Metrics(), clock
         self._writing = threading.Lock()  # one transaction at a time
         self._lock = threading.Lock()  # the ledger; never held while the disk works
-        self._touched: dict[ChunkKey, Entry] = {}
+        self._touched: set[ChunkKey] = set()
         self._ledger = Ledger(capacity_bytes, policy())
         self._writer = _lock_directory(self._path)
         try:
-            self._frames = self._open_frames()
-            self._reload()
+            try:
+                self._open_frames()
+            except DamagedFile as error:
+                self._set_aside(error)
+                self._open_frames()
         except BaseException:
             os.close(self._writer)
             raise
 
-    def _open_frames(self) -> LmdbFrames:
-        path, map_bytes = self._path / "frames", int(self._capacity_bytes * _MAP_SLACK) + _MAP_EXTRA_BYTES
+    def _open_frames(self) -> None:
+        map_bytes = int(self._capacity_bytes * _MAP_SLACK) + _MAP_EXTRA_BYTES
+        self._frames = LmdbFrames(self._path / "frames", map_bytes)
         try:
-            return LmdbFrames(path, map_bytes)
-        except TierUnavailable as error:
-            if not (path / "data.mdb").exists():
-                raise
-            aside = self._path / f"frames.damaged-{time.time_ns()}"
-            path.rename(aside)
-            _log.warning("%s cannot be read (%s): moved to %s, starting empty", path, error, aside.name)
-            return LmdbFrames(path, map_bytes)
+            self._reload()
+        except BaseException:
+            self._frames.close()
+            raise
+
+    def _set_aside(self, error: DamagedFile) -> None:
+        frames, aside = self._path / "frames", self._path / f"frames.damaged-{time.time_ns()}"
+        frames.rename(aside)
+        frames.mkdir()
+        _log.warning("%s cannot be read (%s): moved to %s, starting empty", frames, error, aside.name)
 
     def _reload(self) -> None:
         """Takes the ledger from disk, oldest use first; frames over a lowered budget go at once."""
@@ -144,12 +150,14 @@ class DiskTier(Tier):
     def get(self, key: ChunkKey) -> memoryview | None:
         return self._frames.get(key)
 
-    def put(self, entries: Sequence[tuple[ChunkKey, Frame]]) -> int:
-        stored, keep = 0, {key for key, _ in entries}
+    def put(self, entries: Sequence[tuple[ChunkKey, Frame]], prefix: Sequence[ChunkKey] = ()) -> int:
+        prompt, stored = [*prefix, *(key for key, _ in entries)], 0
         with self._writing:
+            with self._lock:
+                self._ledger.refresh(prompt)
             for group in _groups(entries):
                 try:
-                    fitted = self._put_group(group, keep)
+                    fitted = self._put_group(group, prompt, len(prefix) + stored)
                 except TierUnavailable:
                     self._reload()
                     if not stored:
@@ -158,16 +166,17 @@ class DiskTier(Tier):
                 stored += fitted
                 if fitted < len(group):
                     break
-        with self._lock:
-            self._ledger.refresh([key for key, _ in entries[:stored]])
+            with self._lock:
+                self._ledger.refresh(prompt)
         return stored
 
-    def _put_group(self, group: Sequence[tuple[ChunkKey, Frame]], keep: set[ChunkKey]) -> int:
+    def _put_group(self, group: Sequence[tuple[ChunkKey, Frame]], prompt: Sequence[ChunkKey], num_before: int) -> int:
         """One transaction: makes room, writes what fits, and returns how many frames that is.
 
-        The ledger is not locked while the disk works, so a match never waits for it.
+        `num_before` chunks of the prompt stand before the group. The ledger is not locked while the disk
+        works, so a match never waits for it.
         """
-        now_s, reserved_bytes = self._clock(), 0
+        keep, now_s, reserved_bytes = set(prompt), self._clock(), 0
         put: list[tuple[Entry, Frame]] = []
         victims: list[ChunkKey] = []
         with self._lock:
@@ -177,15 +186,16 @@ class DiskTier(Tier):
                 if not self._ledger.fits(reserved_bytes + len(frame)):
                     break
                 reserved_bytes += len(frame)
-                put.append((Entry(key, len(frame), now_s, now_s, hits=0), frame))
+                used = used_at_s(num_before + len(put), now_s)
+                put.append((Entry(key, len(frame), now_s, used, hits=0), frame))
             declined = [key for key, _ in group[len(put) :]]
-            touched, self._touched = self._touched, {}
-        self._frames.commit(put, touched.values(), [*victims, *declined])
+            for key in declined:
+                self._ledger.drop(key)
+            touched = self._take_touched()
+        self._frames.commit(put, touched, [*victims, *declined])
         with self._lock:
             for entry, _ in put:
                 self._ledger.add(entry)
-            for key in declined:
-                self._ledger.drop(key)
         self._metrics.count("chunks_evicted", len(victims))
         return len(put)
 
@@ -200,7 +210,14 @@ class DiskTier(Tier):
     def touch(self, keys: Sequence[ChunkKey]) -> None:
         """Remembered in memory and written with the next put, or on close."""
         with self._lock:
-            self._touched.update((entry.key, entry) for entry in self._ledger.touch(keys, self._clock()))
+            self._ledger.touch(keys, self._clock())
+            self._touched.update(keys)
+
+    def _take_touched(self) -> list[Entry]:
+        """The entries used since this was last asked, those that are still held."""
+        touched, self._touched = self._touched, set()
+        entries = (self._ledger.entry(key) for key in touched)
+        return [entry for entry in entries if entry is not None]
 
     def quarantine(self, key: ChunkKey, reason: str) -> None:
         with self._writing:
@@ -221,7 +238,7 @@ class DiskTier(Tier):
             if self._writer < 0:
                 return
             try:
-                self._frames.commit(touch=self._touched.values())
+                self._frames.commit(touch=self._take_touched())
             except TierUnavailable as error:
                 _log.warning("hit counts were not written: %s", error)
             self._frames.close()

@@ -111,7 +111,11 @@ def chunk_keys(identity: Identity, token_ids: Sequence[int], multimodal: Sequenc
 
 
 def _as_uint32(token_ids: Sequence[int]) -> np.ndarray:
-    tokens = np.asarray(token_ids)
-    if tokens.size and (tokens.ndim != 1 or tokens.dtype.kind not in "iu" or tokens.min() < 0 or tokens.max() >> 32):
+    try:
+        tokens = np.asarray(token_ids)
+    except ValueError as error:
+        raise InvalidRequest(f"token ids are no flat sequence: {error}") from error
+    wrong_kind = tokens.size and tokens.dtype.kind not in "iu"
+    if tokens.ndim != 1 or wrong_kind or (tokens.size and (tokens.min() < 0 or tokens.max() >> 32)):
         raise InvalidRequest("token ids must be a flat sequence of integers in [0, 2**32)")
     return tokens.astype("<u4")

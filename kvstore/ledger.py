@@ -11,6 +11,14 @@ from kvstore.key import ChunkKey
 from kvstore.tier import Entry
 
 
+def used_at_s(index: int, now_s: float) -> float:
+    """When chunk `index` of a prompt used now counts as used: earlier than all before it.
+
+    So the times alone, which outlive the process, say that a prompt's suffix goes before its prefix.
+    """
+    return now_s - index * 1e-6  # a Unix time in float64 resolves a quarter of that
+
+
 class Ledger:
     """Entries by key under a byte budget. Not locked: its tier is."""
 
@@ -48,15 +56,15 @@ class Ledger:
         self.size_bytes -= entry.size_bytes
         return True
 
-    def touch(self, keys: Sequence[ChunkKey], now_s: float) -> list[Entry]:
-        """Counts one use of each held key, last key first, and returns their new entries."""
-        touched = []
-        for key in reversed(keys):
+    def entry(self, key: ChunkKey) -> Entry | None:
+        return self._entries.get(key)
+
+    def touch(self, keys: Sequence[ChunkKey], now_s: float) -> None:
+        """Counts one use of each held key; the last key was used first, as far as order goes."""
+        for index, key in reversed(list(enumerate(keys))):
             if (entry := self._entries.get(key)) is not None:
-                self._entries[key] = replace(entry, used_at_s=now_s, hits=entry.hits + 1)
+                self._entries[key] = replace(entry, used_at_s=used_at_s(index, now_s), hits=entry.hits + 1)
                 self._policy.touch(key)
-                touched.append(self._entries[key])
-        return touched
 
     def refresh(self, keys: Sequence[ChunkKey]) -> None:
         """Makes the last key the first of these to go, without counting a use."""

@@ -28,6 +28,11 @@ from kvstore.tier import Entry, Frame
 _RECORD = struct.Struct("<QddQ")
 _MAX_READERS = 512
 _MAX_QUARANTINED = 1000
+_DAMAGE = (lmdb.InvalidError, lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.VersionMismatchError, struct.error)
+
+
+class DamagedFile(TierUnavailable):
+    """The file is no LMDB file, or no longer: it will not get better by waiting."""
 
 
 class LmdbFrames:
@@ -35,44 +40,51 @@ class LmdbFrames:
 
     def __init__(self, path: Path, map_bytes: int | None) -> None:
         """Opens for writing with room for `map_bytes`, or for reading only when that is None."""
-        self._path, self._pid = path, os.getpid()
-        try:
+        self._path, self._pid, create = path, os.getpid(), map_bytes is not None
+        with self._errors_named():
             self._env = lmdb.open(
                 str(path),
                 map_size=(map_bytes or 0) // 4096 * 4096,
-                readonly=map_bytes is None,
-                create=map_bytes is not None,
+                readonly=not create,
+                create=create,
                 max_dbs=3,
                 max_readers=_MAX_READERS,
                 meminit=False,
             )
-            self._env.reader_check()  # slots of killed readers would pin pages for ever
-            self._check_length()
-            create = map_bytes is not None
-            self._frames, self._index, self._quarantine = (
-                self._env.open_db(name, create=create) for name in (b"frames", b"index", b"quarantine")
-            )
-        except lmdb.Error as error:
-            raise TierUnavailable(f"{path}: {error}") from error
+        try:
+            with self._errors_named():
+                self._env.reader_check()  # slots of killed readers would pin pages for ever
+                self._check_length()
+                self._frames, self._index, self._quarantine = (
+                    self._env.open_db(name, create=create) for name in (b"frames", b"index", b"quarantine")
+                )
+        except TierUnavailable:
+            self._env.close()
+            raise
 
     def _check_length(self) -> None:
         """A file cut short would kill the process (SIGBUS) at the first page beyond its end."""
         needed = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
-        if (length := (self._path / "data.mdb").stat().st_size) < needed:
-            self._env.close()
-            raise TierUnavailable(f"{self._path}: data.mdb is {length} bytes long and should be {needed}")
+        if (length := self.file_bytes()) < needed:
+            raise DamagedFile(f"{self._path}: data.mdb is {length} bytes long and should be {needed}")
+
+    @contextmanager
+    def _errors_named(self) -> Iterator[None]:
+        try:
+            yield
+        except lmdb.MapResizedError as error:
+            raise TierUnavailable(f"{self._path}: its capacity was raised; open the store again") from error
+        except _DAMAGE as error:
+            raise DamagedFile(f"{self._path}: {error}") from error
+        except (lmdb.Error, OSError) as error:
+            raise TierUnavailable(f"{self._path}: {error}") from error
 
     @contextmanager
     def _transaction(self, write: bool = False) -> Iterator[lmdb.Transaction]:
         if os.getpid() != self._pid:
             raise TierUnavailable(f"{self._path} was opened before a fork: open the store again in the child")
-        try:
-            with self._env.begin(write=write, buffers=True) as transaction:
-                yield transaction
-        except lmdb.MapResizedError as error:
-            raise TierUnavailable(f"{self._path}: its capacity was raised; open the store again") from error
-        except (lmdb.Error, OSError) as error:
-            raise TierUnavailable(f"{self._path}: {error}") from error
+        with self._errors_named(), self._env.begin(write=write, buffers=True) as transaction:
+            yield transaction
 
     def get(self, key: ChunkKey, num_bytes: int | None = None) -> memoryview | None:
         """A copy of the frame, or of its first `num_bytes`; None when there is none."""
@@ -132,7 +144,7 @@ class LmdbFrames:
                     transaction.put(entry.key.digest, _record(entry), db=self._index)
 
     def quarantine(self, key: ChunkKey, reason: str) -> None:
-        """Deletes the frame and remembers why, the latest thousand of them."""
+        """Deletes the frame and remembers why, for the first thousand of them."""
         note = json.dumps({"reason": reason, "at_s": time.time()}).encode()
         with self._transaction(write=True) as transaction:
             for table in (self._frames, self._index):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from kvstore.eviction import LRU, EvictionPolicy
 from kvstore.key import ChunkKey
-from kvstore.ledger import Ledger
+from kvstore.ledger import Ledger, used_at_s
 from kvstore.metrics import Metrics
 from kvstore.tier import Entry, Frame, Tier
 
@@ -40,23 +40,23 @@ class MemoryTier(Tier):
         with self._lock:
             return self._frames.get(key)
 
-    def put(self, entries: Sequence[tuple[ChunkKey, Frame]]) -> int:
-        keys = [key for key, _ in entries]
-        keep = set(keys)
+    def put(self, entries: Sequence[tuple[ChunkKey, Frame]], prefix: Sequence[ChunkKey] = ()) -> int:
+        prompt = [*prefix, *(key for key, _ in entries)]
+        keep, now_s, stored = set(prompt), self._clock(), 0
         with self._lock:
-            for index, (key, frame) in enumerate(entries):
+            self._ledger.refresh(prompt)
+            for key, frame in entries:
                 self._drop(key)
                 for victim in self._ledger.victims_for(len(frame), keep):
                     del self._frames[victim]
                     self._metrics.count("chunks_evicted")
                 if not self._ledger.fits(len(frame)):
-                    self._ledger.refresh(keys[:index])
-                    return index
-                now_s = self._clock()
+                    break
                 self._frames[key] = memoryview(frame).toreadonly()
-                self._ledger.add(Entry(key, len(frame), now_s, now_s, hits=0))
-            self._ledger.refresh(keys)
-            return len(entries)
+                self._ledger.add(Entry(key, len(frame), now_s, used_at_s(len(prefix) + stored, now_s), hits=0))
+                stored += 1
+            self._ledger.refresh(prompt)
+            return stored
 
     def delete(self, key: ChunkKey) -> bool:
         with self._lock:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from codec import Codec, CorruptFrame, Frame, KVArray, KVSpec, SpecMismatch, UnknownCodec, decode_chunk, encode_chunk
@@ -50,11 +51,12 @@ class Saved:
 
 @dataclass(frozen=True)
 class Checked:
-    """The verdict on one stored frame; `problem` is None when it is whole."""
+    """The verdict on one tier's copy of a frame; `problem` is None when it is whole."""
 
     key: ChunkKey
     size_bytes: int
     problem: str | None
+    tier: str
 
 
 class KVStore:
@@ -99,14 +101,15 @@ class KVStore:
         """As `load`, into the first tokens of `out`; returns how many are delivered (whole chunks).
 
         What lies behind them in `out` may have been overwritten. Raises InvalidRequest when `out` is of
-        another spec or has less room than the match.
+        another spec or has less room than the match, or the match is of another codec or chunk size.
         """
+        self._require_own(match.identity)
         if out.spec != match.identity.spec or out.num_tokens < match.num_tokens:
             raise InvalidRequest(f"out holds {out.num_tokens} tokens of {out.spec.model}, the match {match.num_tokens}")
         loaded = 0
-        for index, key in enumerate(match.keys):
+        for index, (key, data) in enumerate(_read_ahead(self.tier, match.keys)):
             start = index * self.chunk_tokens
-            if not self._load_chunk(key, start, out.tokens(start, start + self.chunk_tokens)):
+            if not self._load_chunk(key, data, start, out.tokens(start, start + self.chunk_tokens)):
                 break
             loaded += 1
         self.tier.touch(match.keys[:loaded])
@@ -114,8 +117,7 @@ class KVStore:
         self.metrics.count("tokens_loaded", loaded * self.chunk_tokens)
         return loaded * self.chunk_tokens
 
-    def _load_chunk(self, key: ChunkKey, start: int, out: KVArray) -> bool:
-        data = self.tier.get(key)
+    def _load_chunk(self, key: ChunkKey, data: memoryview | None, start: int, out: KVArray) -> bool:
         if data is None:
             self.metrics.count("chunks_vanished")
             return False
@@ -139,16 +141,19 @@ class KVStore:
         """Stores the full chunks of a prompt that are not held yet; durable, as far as the tier is, on return.
 
         `kv` holds the prompt's tokens from position `start`, a multiple of the chunk size, on; `token_ids`
-        is the whole prompt from position 0. Safe to repeat. Raises InvalidRequest on a misaligned start.
+        is the whole prompt from position 0. When a chunk before `start` is not held, nothing is saved: it
+        could not be reached. Safe to repeat. Raises InvalidRequest on a misaligned start, and when the
+        identity or `kv` is of another codec, chunk size or spec.
         """
+        self._require_own(identity)
         if start % self.chunk_tokens or kv.spec != identity.spec:
             raise InvalidRequest(f"start {start} is not a multiple of {self.chunk_tokens}, or kv is of another spec")
         keys = chunk_keys(identity, token_ids[: start + kv.num_tokens], multimodal)
         held = self.tier.match(keys)
-        first = max(held, start // self.chunk_tokens)
-        saved = self._save_chunks(keys, first, kv, start)
-        self.tier.touch(keys[: first + saved])
-        result = Saved(saved, first, len(keys) - first - saved)
+        reachable = held >= start // self.chunk_tokens
+        saved = self._save_chunks(keys, held, kv, start) if reachable else 0
+        self.tier.touch(keys[: held + saved])
+        result = Saved(saved, held, len(keys) - held - saved)
         self.metrics.count("chunks_saved", result.saved)
         self.metrics.count("chunks_held", result.held)
         self.metrics.count("chunks_declined", result.declined)
@@ -161,24 +166,33 @@ class KVStore:
             chunk = kv.tokens(begin, begin + self.chunk_tokens)
             group.append((keys[index], encode_chunk(self.codec, chunk, str(keys[index]), begin + start)))
             if index + 1 == len(keys) or sum(len(frame) for _, frame in group) >= _SAVE_GROUP_BYTES:
-                stored = self.tier.put(group)
+                stored = self.tier.put(group, prefix=keys[: index + 1 - len(group)])
                 saved += stored
                 if stored < len(group):
                     break
                 group = []
         return saved
 
-    def check(self, repair: bool = False) -> Iterator[Checked]:
-        """Verifies every frame held, one at a time; with `repair`, those that fail are quarantined."""
-        for entry in list(self.tier.entries()):
-            problem = self._problem(entry.key)
-            if problem is not None and repair:
-                self._quarantine(entry.key, CorruptFrame(problem))
-            yield Checked(entry.key, entry.size_bytes, problem)
+    def _require_own(self, identity: Identity) -> None:
+        """Another store's identity would file this codec's frames under that store's keys."""
+        if (identity.codec, identity.chunk_tokens) != (self.codec.identity(), self.chunk_tokens):
+            raise InvalidRequest(
+                f"the identity is of {identity.codec} in chunks of {identity.chunk_tokens} tokens; "
+                f"this store has {self.codec.identity()} in chunks of {self.chunk_tokens}"
+            )
 
-    def _problem(self, key: ChunkKey) -> str | None:
-        data = self.tier.get(key)
-        return None if data is None else frame_problem(key, data)  # None: evicted since it was listed
+    def check(self, repair: bool = False) -> Iterator[Checked]:
+        """Verifies every copy in every tier, one at a time; with `repair`, frames that fail are quarantined.
+
+        Raises TierUnavailable when a tier cannot be read.
+        """
+        for tier in self.tier.tiers:
+            for entry in list(tier.entries()):
+                data = tier.get(entry.key)
+                problem = None if data is None else frame_problem(entry.key, data)  # None: gone since it was listed
+                if problem is not None and repair:
+                    self._quarantine(entry.key, CorruptFrame(problem))
+                yield Checked(entry.key, entry.size_bytes, problem, tier.name)
 
     def _quarantine(self, key: ChunkKey, error: Exception) -> None:
         self.metrics.count("chunks_corrupt")
@@ -205,3 +219,14 @@ def _check_place(frame: Frame, key: ChunkKey, start: int) -> None:
     """A frame under another key, or of other positions, is right somewhere else and wrong here."""
     if frame.header.key != str(key) or frame.header.start != start:
         raise CorruptFrame(f"the frame is chunk {frame.header.key[:12]} at {frame.header.start}, not {start}")
+
+
+def _read_ahead(tier: Tier, keys: Sequence[ChunkKey]) -> Iterator[tuple[ChunkKey, memoryview | None]]:
+    """Each key with its frame; the next frame is read while the caller decodes this one."""
+    with ThreadPoolExecutor(1, "kvstore-read") as reader:
+        ahead = [reader.submit(tier.get, key) for key in keys[:1]]
+        for key, following in zip(keys, [*keys[1:], None], strict=True):
+            data = ahead.pop().result()
+            if following is not None:
+                ahead.append(reader.submit(tier.get, following))
+            yield key, data

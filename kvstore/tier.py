@@ -44,11 +44,13 @@ class Tier(ABC):
         """The frame, read-only and valid for as long as the caller keeps it; None when it is not held."""
 
     @abstractmethod
-    def put(self, entries: Sequence[tuple[ChunkKey, Frame]]) -> int:
+    def put(self, entries: Sequence[tuple[ChunkKey, Frame]], prefix: Sequence[ChunkKey] = ()) -> int:
         """Keeps frames, a prompt's first chunk first, and returns how many leading ones are now held.
 
-        Those are kept as durably as the tier promises. Putting a key again replaces its frame. A frame
-        that does not fit is declined together with all that follow, since they would be unreachable.
+        `prefix` are the prompt's chunks before them, first one first. To make room a tier drops neither
+        those nor the frames being put. Those it took are kept as durably as it promises. Putting a key
+        again replaces its frame. A frame that does not fit is declined together with all that follow,
+        since they would be unreachable.
         """
 
     @abstractmethod
@@ -94,7 +96,7 @@ class NoTier(Tier):
     def get(self, key: ChunkKey) -> memoryview | None:
         return None
 
-    def put(self, entries: Sequence[tuple[ChunkKey, Frame]]) -> int:
+    def put(self, entries: Sequence[tuple[ChunkKey, Frame]], prefix: Sequence[ChunkKey] = ()) -> int:
         return 0
 
     def delete(self, key: ChunkKey) -> bool:

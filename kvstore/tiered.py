@@ -18,7 +18,8 @@ T = TypeVar("T")
 class Tiers(Tier):
     """A frame found in a slow tier is copied to the faster ones; a put goes to every tier.
 
-    A tier that is unavailable is skipped, counted and named in the log once, until it works again.
+    A tier that is unavailable is skipped and counted. The log names it, and what it could not do, once
+    until that works again: a full disk reads on.
     """
 
     name = "tiers"
@@ -26,7 +27,7 @@ class Tiers(Tier):
     def __init__(self, tiers: Sequence[Tier], metrics: Metrics | None = None) -> None:
         self.tiers = tuple(tiers)
         self._metrics = metrics or Metrics()
-        self._complained: set[str] = set()
+        self._complained: set[tuple[str, str]] = set()
 
     def match(self, keys: Sequence[ChunkKey]) -> int:
         held, before = 0, -1
@@ -45,9 +46,9 @@ class Tiers(Tier):
                 return frame
         return None
 
-    def put(self, entries: Sequence[tuple[ChunkKey, Frame]]) -> int:
+    def put(self, entries: Sequence[tuple[ChunkKey, Frame]], prefix: Sequence[ChunkKey] = ()) -> int:
         """How many leading frames the tier that took most of them holds."""
-        return max((self._ask(tier, 0, tier.put, entries) for tier in self.tiers), default=0)
+        return max((self._ask(tier, 0, tier.put, entries, prefix) for tier in self.tiers), default=0)
 
     def delete(self, key: ChunkKey) -> bool:
         held = [self._ask(tier, False, tier.delete, key) for tier in self.tiers]
@@ -81,13 +82,14 @@ class Tiers(Tier):
 
     def _ask(self, tier: Tier, otherwise: T, call: Callable[..., T], *arguments: Any) -> T:
         """What the tier answers to `call(*arguments)`, or `otherwise` when it is unavailable."""
+        complaint = tier.name, call.__name__
         try:
             answer = call(*arguments)
         except TierUnavailable as error:
             self._metrics.count("tier_unavailable")
-            if tier.name not in self._complained:
-                self._complained.add(tier.name)
-                _log.warning("the %s tier is unavailable, going on without it: %s", tier.name, error)
+            if complaint not in self._complained:
+                self._complained.add(complaint)
+                _log.warning("the %s tier is unavailable, going on without it (%s): %s", *complaint, error)
             return otherwise
-        self._complained.discard(tier.name)
+        self._complained.discard(complaint)
         return answer

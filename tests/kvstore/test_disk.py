@@ -1,0 +1,140 @@
+"""DiskTier keeps the tier contract, and what it acknowledged is there when it is opened again."""
+
+import json
+
+import pytest
+
+from kvstore import DiskTier, InvalidRequest, Metrics, NoEviction, disk
+from kvstore.testing import FRAME_BYTES, TierContract, frame, frames, key, prompt
+
+
+class TestDiskTier(TierContract):
+    def make_tier(self, tmp_path, capacity_bytes):
+        return DiskTier(tmp_path, capacity_bytes)
+
+
+class TestDiskTierInSmallGroups(TierContract):
+    """As above, with a transaction for every second frame of a put."""
+
+    @pytest.fixture(autouse=True)
+    def small_groups(self, monkeypatch):
+        monkeypatch.setattr(disk, "_GROUP_BYTES", 2 * FRAME_BYTES)
+
+    def make_tier(self, tmp_path, capacity_bytes):
+        return DiskTier(tmp_path, capacity_bytes)
+
+
+def test_frames_are_there_after_reopening(tmp_path):
+    keys = prompt("a", 3)
+    with DiskTier(tmp_path, 100_000) as tier:
+        tier.put(frames(keys))
+        tier.delete(keys[2])
+    with DiskTier(tmp_path, 100_000) as tier:
+        assert tier.match(keys) == 2
+        assert [tier.get(each) for each in keys] == [frame(keys[0]), frame(keys[1]), None]
+        assert tier.size_bytes == 2 * FRAME_BYTES
+
+
+def test_a_lowered_budget_evicts_when_opening(tmp_path):
+    with DiskTier(tmp_path, 10 * FRAME_BYTES) as tier:
+        tier.put(frames(prompt("old", 4)))
+        tier.put(frames(prompt("new", 4)))
+    metrics = Metrics()
+    with DiskTier(tmp_path, 5 * FRAME_BYTES, metrics=metrics) as tier:
+        assert tier.match(prompt("new", 4)) == 4
+        assert tier.match(prompt("old", 4)) == 1
+        assert tier.size_bytes == 5 * FRAME_BYTES
+        assert [tier.get(each) for each in prompt("old", 4)[1:]] == [None] * 3
+    assert metrics.snapshot()["chunks_evicted"] == 3
+
+
+def test_a_raised_budget_gives_room_when_opening(tmp_path):
+    with DiskTier(tmp_path, 3 * FRAME_BYTES) as tier:
+        assert tier.put(frames(prompt("a", 5))) == 3
+    with DiskTier(tmp_path, 10**9) as tier:
+        assert tier.put(frames(prompt("a", 5))) == 5
+
+
+def test_the_order_of_use_survives_reopening(tmp_path):
+    now = [1_795_000_000.0]
+    with DiskTier(tmp_path, 10 * FRAME_BYTES, clock=lambda: now[0]) as tier:
+        for name in ("a", "b", "c"):
+            now[0] += 1
+            tier.put(frames(prompt(name, 3)))
+        now[0] += 1
+        tier.touch(prompt("a", 3))
+    with DiskTier(tmp_path, 10 * FRAME_BYTES) as tier:
+        gone = []
+        for number in range(7):
+            held = {name: tier.match(prompt(name, 3)) for name in "abc"}
+            tier.put(frames([key(f"new {number}")]))
+            gone += [name for name in "abc" if tier.match(prompt(name, 3)) < held[name]]
+    assert gone == ["b", "b", "b", "c", "c", "c"]
+
+
+@pytest.mark.parametrize("touched", [False, True])
+def test_a_prefix_does_not_go_before_its_suffix_after_reopening(tmp_path, touched):
+    keys = prompt("a", 30)
+    with DiskTier(tmp_path, 40 * FRAME_BYTES, clock=lambda: 1_795_000_000.0) as tier:
+        tier.put(frames(keys[:20]))
+        tier.put(frames(keys[20:]), prefix=keys[:20])
+        if touched:
+            tier.touch(keys)
+    with DiskTier(tmp_path, 12 * FRAME_BYTES) as tier:
+        assert tier.match(keys) == 12
+
+
+def test_hits_that_are_pending_when_closing_are_kept(tmp_path):
+    keys = prompt("a", 2)
+    with DiskTier(tmp_path, 100_000, clock=lambda: 100.0) as tier:
+        tier.put(frames(keys))
+    with DiskTier(tmp_path, 100_000, clock=lambda: 200.0) as tier:
+        tier.touch(keys)
+        tier.touch(keys[:1])
+    with DiskTier(tmp_path, 100_000) as tier:
+        entries = {entry.key: entry for entry in tier.entries()}
+    assert [entries[each].hits for each in keys] == [2, 1]
+    assert [entries[each].saved_at_s for each in keys] == [100.0, 100.0]
+    assert entries[keys[0]].used_at_s == 200.0
+
+
+def test_a_hit_on_a_frame_since_replaced_does_not_bring_its_old_size_back(tmp_path):
+    with DiskTier(tmp_path, 100_000) as tier:
+        tier.put(frames([key("a")], num_bytes=10))
+        tier.touch([key("a")])
+        tier.put(frames([key("a")], num_bytes=5000))
+    with DiskTier(tmp_path, 100_000) as tier:
+        assert tier.size_bytes == 5000
+
+
+def test_a_hit_on_a_frame_since_deleted_does_not_bring_it_back(tmp_path):
+    with DiskTier(tmp_path, 100_000) as tier:
+        tier.put(frames([key("a")]))
+        tier.touch([key("a")])
+        tier.delete(key("a"))
+    with DiskTier(tmp_path, 100_000) as tier:
+        assert list(tier.entries()) == []
+
+
+def test_a_quarantined_frame_stays_away_until_it_is_put_again(tmp_path):
+    with DiskTier(tmp_path, 100_000) as tier:
+        tier.put(frames([key("a")]))
+        tier.quarantine(key("a"), "a flipped bit")
+    with DiskTier(tmp_path, 100_000) as tier:
+        assert tier.match([key("a")]) == 0
+        assert tier._frames.quarantined()[str(key("a"))]["reason"] == "a flipped bit"
+        tier.put(frames([key("a")]))
+        assert tier.get(key("a")) == frame(key("a"))
+        assert json.dumps(tier._frames.quarantined()) == "{}"
+
+
+def test_without_eviction_what_does_not_fit_is_declined(tmp_path):
+    with DiskTier(tmp_path, 3 * FRAME_BYTES, policy=NoEviction) as tier:
+        assert tier.put(frames(prompt("a", 2))) == 2
+        assert tier.put(frames(prompt("b", 2))) == 1
+        assert tier.match(prompt("a", 2)) == 2
+
+
+def test_a_budget_must_be_positive(tmp_path):
+    with pytest.raises(InvalidRequest):
+        DiskTier(tmp_path, 0)
