@@ -1,0 +1,209 @@
+"""How much sooner does the first token come when the context's KV is in the store?
+
+Per context length and codec: nothing reused, from RAM, from disk in a new process (store opened, bytes
+read, verified and decoded, first token out; loading the model is not counted, the page cache is dropped
+first), and the floor: the KV in place already, only the prompt's last token computed. `tail` is how many
+tokens stand behind the stored context: 1 is the same prompt again, 16 a short question.
+
+And with nothing to reuse: the same unseen prompts with and without the store, in pairs. `first token`
+is what a request waits; `back to back` also counts the saving that the next request runs beside.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+import tempfile
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.progress import Progress
+
+from benchmarks.report import Check, at_least, at_most, parser, publish
+from codec import KVArray, codec_from
+from connectors.hf import CachedModel, spec_of, ttft
+from connectors.hf.models import demo_model_dir, fast_dtype, load_model
+from kvstore import DiskTier, KVStore, MemoryTier
+
+TAILS = (1, 16)
+_MEMORY_BYTES, _DISK_BYTES = 12 << 30, 64 << 30
+_RAM_BAR, _DISK_BAR, _BAR_TOKENS, _OVERHEAD_BAR = 15.0, 8.0, 2048, 0.01
+
+
+def main() -> None:
+    arguments = _arguments()
+    dtype = fast_dtype() if arguments.dtype == "auto" else getattr(torch, arguments.dtype)
+    directory = arguments.model or demo_model_dir()
+    model, tokenizer = load_model(directory, dtype)
+    shipped = Path(str(files("connectors.cli") / "documents" / "founding_documents.txt"))
+    text = torch.tensor([tokenizer((arguments.text or shipped).read_text()).input_ids])
+    lengths, codecs = [int(n) for n in arguments.contexts.split(",")], arguments.codecs.split(",")
+    if text.shape[1] < max(lengths) + max(TAILS):
+        raise SystemExit(f"the text has {text.shape[1]} tokens, a context of {max(lengths)} needs more: give --text")
+    rows: list[dict[str, Any]] = []
+    with Progress() as progress, tempfile.TemporaryDirectory(prefix="kvstore-ttft-") as scratch:
+        task = progress.add_task("warming up", total=len(lengths) + arguments.new_processes + arguments.pairs)
+        ttft.first_token_s(model, text[:, :64])
+        for length in lengths:
+            progress.update(task, advance=1, description=f"{length} tokens, same process")
+            rows += _same_process(model, text, length, codecs, arguments.repeats, Path(scratch))
+        for _ in range(arguments.new_processes):
+            progress.update(task, advance=1, description="disk, new process")
+            _add_new_process(rows, directory, dtype, text, Path(scratch))
+        overhead = []
+        for pair in range(arguments.pairs):
+            progress.update(task, advance=1, description=f"nothing to reuse, {arguments.pair_tokens} tokens")
+            overhead.append(_unseen_pair(model, text, arguments.pair_tokens, codecs[0], pair))
+    _finish(rows)
+    miss_rows = [_overhead_row("first token", [pair[:2] for pair in overhead], arguments.pair_tokens)]
+    miss_rows.append(_overhead_row("back to back", [pair[2:] for pair in overhead], arguments.pair_tokens))
+    publish("ttft", [*rows, *miss_rows], _checks(rows, miss_rows), arguments.json)
+
+
+def _arguments() -> argparse.Namespace:
+    options = parser(__doc__.split("\n")[0])
+    options.add_argument("--model", help="hub id or directory; the demo model where absent")
+    options.add_argument("--text", type=Path, help="the text the prompts are cut from; the shipped one where absent")
+    options.add_argument("--contexts", default="512,1024,2048,4096,8192", help="context lengths in tokens")
+    options.add_argument("--codecs", default="lossless,int8")
+    options.add_argument("--dtype", default="auto", choices=["auto", "bfloat16", "float16", "float32"])
+    options.add_argument("--repeats", type=int, default=5, help="runs of each row; the median is reported")
+    options.add_argument("--new-processes", type=int, default=5)
+    options.add_argument("--pairs", type=int, default=30, help="prompts to measure with nothing to reuse")
+    options.add_argument("--pair-tokens", type=int, default=1024)
+    arguments = options.parse_args()
+    if arguments.quick:
+        arguments.contexts, arguments.repeats, arguments.new_processes = "512", 2, 1
+        arguments.pairs, arguments.pair_tokens = 4, 128
+    return arguments
+
+
+def _same_process(
+    model: Any, text: torch.Tensor, length: int, codecs: Sequence[str], repeats: int, scratch: Path
+) -> list[dict[str, Any]]:
+    """Rows of one context length, without the new-process times; leaves the stores' directories in `scratch`."""
+    spec, rows = spec_of(model), []
+    computed = ttft.computed_context(model, text[:, :length])
+    kv = KVArray(spec, *(tuple(getattr(layer, side)[0] for layer in computed.layers) for side in ("keys", "values")))
+    prompts = {tail: text[:, : length if tail == 1 else length + tail] for tail in TAILS}
+    none = {tail: [ttft.first_token_s(model, prompt) for _ in range(repeats)] for tail, prompt in prompts.items()}
+    for name in codecs:
+        path = scratch / f"{name}-{length}"
+        store = KVStore([MemoryTier(_MEMORY_BYTES), DiskTier(path, _DISK_BYTES)], codec_from(name))
+        store.save(store.identity(spec), text[0, :length].tolist(), kv)
+        frame_bytes = sum(entry.size_bytes for entry in store.tier.entries())
+        with CachedModel(model, store) as cached:
+            for tail, prompt in prompts.items():
+                ttft.first_token_s(cached, prompt)
+                rows.append(
+                    {
+                        "codec": name,
+                        "context": length,
+                        "tail": tail,
+                        "none_s": statistics.median(none[tail]),
+                        "ram_s": statistics.median(ttft.first_token_s(cached, prompt) for _ in range(repeats)),
+                        "disk_s": [],
+                        "floor_s": statistics.median(_floor(model, computed, prompt) for _ in range(repeats)),
+                        "bytes_per_token": frame_bytes / length,
+                    }
+                )
+        store.close()
+    return rows
+
+
+def _floor(model: Any, computed: Any, prompt: torch.Tensor) -> float:
+    if computed.get_seq_length() == prompt.shape[1]:
+        prompt = torch.cat([prompt, prompt[:, :1]], dim=1)  # one more token, so that one is left to compute
+    return ttft.last_token_s(model, computed, prompt)
+
+
+def _add_new_process(
+    rows: Sequence[dict[str, Any]], directory: Path | str, dtype: torch.dtype, text: torch.Tensor, scratch: Path
+) -> None:
+    """One more sample of every row, each the first look of one new process at its store."""
+    for tail in TAILS:
+        measured = [row for row in rows if row["tail"] == tail]
+        prompts = [text[0, : row["context"] + (0 if tail == 1 else tail)].tolist() for row in measured]
+        cases = [
+            ttft.NewProcessCase(str(scratch / f"{row['codec']}-{row['context']}"), row["codec"], prompt, 0)
+            for row, prompt in zip(measured, prompts, strict=True)
+        ]
+        for row, result in zip(measured, ttft.in_new_process(directory, dtype, cases), strict=True):
+            row["disk_s"].append(result.open_s + result.first_token_s)
+
+
+def _finish(rows: Sequence[dict[str, Any]]) -> None:
+    """Medians for the new-process samples, and the ratios."""
+    for row in rows:
+        row["disk_s"] = statistics.median(row["disk_s"]) if row["disk_s"] else float("nan")
+        row["ram_x"], row["disk_x"] = row["none_s"] / row["ram_s"], row["none_s"] / row["disk_s"]
+
+
+def _unseen_pair(
+    model: Any, text: torch.Tensor, tokens: int, codec: str, pair: int
+) -> tuple[float, float, float, float]:
+    """Seconds without and with a store that has never seen the prompt: to the first token, then with saving."""
+    chosen = random.Random(pair)
+    prompt = text[:, [chosen.randrange(text.shape[1]) for _ in range(tokens)]]
+    with tempfile.TemporaryDirectory(prefix="kvstore-miss-") as path:
+        store = KVStore([MemoryTier(_MEMORY_BYTES), DiskTier(path, _DISK_BYTES)], codec_from(codec))
+        with CachedModel(model, store, revision="benchmark") as cached:
+
+            def without() -> tuple[float, float]:
+                first = ttft.first_token_s(model, prompt)
+                return first, first + ttft.first_token_s(model, prompt.flip(1))
+
+            def with_store() -> tuple[float, float]:
+                first = ttft.first_token_s(cached, prompt)
+                both = first + ttft.first_token_s(cached, prompt.flip(1))  # runs beside the saving of the first
+                cached.flush()
+                return first, both
+
+            order = [without, with_store] if pair % 2 else [with_store, without]
+            seconds = {run.__name__: run() for run in order}
+        store.close()
+    none, ours = seconds["without"], seconds["with_store"]
+    return none[0], ours[0], none[1], ours[1]
+
+
+def _overhead_row(what: str, pairs: Sequence[tuple[float, ...]], tokens: int) -> dict[str, Any]:
+    """Median of the pairs' ratios, with a bootstrapped 95 % interval."""
+    ratios = [ours / none - 1 for none, ours in pairs]
+    chosen = random.Random(0)
+    medians = sorted(statistics.median(chosen.choices(ratios, k=len(ratios))) for _ in range(2000))
+    return {
+        "nothing to reuse": what,
+        "tokens": tokens,
+        "pairs": len(pairs),
+        "none_s": statistics.median(none for none, _ in pairs),
+        "store_s": statistics.median(ours for _, ours in pairs),
+        "overhead": statistics.median(ratios),
+        "ci95_low": medians[50],
+        "ci95_high": medians[1949],
+    }
+
+
+def _checks(rows: Sequence[dict[str, Any]], miss_rows: Sequence[dict[str, Any]]) -> list[Check]:
+    length = min((row["context"] for row in rows), key=lambda context: abs(context - _BAR_TOKENS))
+    checks = [
+        check
+        for row in rows
+        if row["context"] == length
+        for check in (
+            at_least(
+                f"RAM hit, times sooner, {length} tokens, {row['codec']}, tail {row['tail']}", row["ram_x"], _RAM_BAR
+            ),
+            at_least(
+                f"disk, times sooner, {length} tokens, {row['codec']}, tail {row['tail']}", row["disk_x"], _DISK_BAR
+            ),
+        )
+    ]
+    return [*checks, at_most("slower with nothing to reuse", miss_rows[0]["overhead"], _OVERHEAD_BAR)]
+
+
+if __name__ == "__main__":
+    main()
