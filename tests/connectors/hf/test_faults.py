@@ -1,0 +1,112 @@
+"""Whatever happens to the store, the engine goes on and its answers are right."""
+
+import threading
+import time
+
+import pytest
+import torch
+
+from codec import Lossless
+from connectors.hf import CachedModel
+from connectors.save_queue import SaveQueue
+from kvstore import KVStore, MemoryTier, TierUnavailable
+from tests.connectors.hf.steps import GREEDY, two_steps
+from tests.connectors.hf.tiny import prompt, tiny_model
+
+
+class BlockedTier(MemoryTier):
+    """Puts wait until the test lets them."""
+
+    def __init__(self):
+        super().__init__(1 << 26)
+        self.let_go = threading.Event()
+
+    def put(self, *arguments, **options):
+        self.let_go.wait(30)
+        return super().put(*arguments, **options)
+
+
+class DeadTier(MemoryTier):
+    """Unavailable, or broken in a way nobody foresaw."""
+
+    def __init__(self, error):
+        super().__init__(1 << 26)
+        self.error = error
+
+    def put(self, *arguments, **options):
+        raise self.error
+
+
+def test_generation_does_not_wait_for_a_tier_that_hangs():
+    tier = BlockedTier()
+    model, ids = tiny_model("llama"), prompt(40)
+    store = KVStore([tier], Lossless(), chunk_tokens=8)
+    with CachedModel(model, store) as cached:
+        started = time.monotonic()
+        output = cached.generate(ids, **GREEDY)
+        assert time.monotonic() - started < 10
+        assert torch.equal(output, model.generate(ids, **GREEDY))
+        tier.let_go.set()
+        assert cached.flush(30)
+
+
+def test_a_full_queue_drops_and_counts():
+    tier = BlockedTier()
+    model = tiny_model("llama")
+    store = KVStore([tier], Lossless(), chunk_tokens=8)
+    one_prompt = 40 * 3 * 2 * (8 + 8) * 4
+    with CachedModel(model, store, save_queue_bytes=2 * one_prompt) as cached:
+        for seed in range(4):
+            cached.generate(prompt(40, seed=seed), max_new_tokens=1)
+        assert store.metrics.snapshot()["saves_dropped"] == 2
+        tier.let_go.set()
+    assert store.metrics.snapshot()["chunks_saved"] == 10
+
+
+@pytest.mark.parametrize(
+    ("error", "counter"), [(TierUnavailable("disk full"), "tier_unavailable"), (RuntimeError("a bug"), "saves_failed")]
+)
+def test_a_tier_that_fails_costs_nothing_but_the_save(error, counter):
+    model, ids = tiny_model("llama"), prompt(40)
+    store = KVStore([DeadTier(error)], Lossless(), chunk_tokens=8)
+    with CachedModel(model, store) as cached:
+        for _ in range(2):
+            assert torch.equal(cached.generate(ids, **GREEDY), model.generate(ids, **GREEDY))
+        cached.flush()
+        assert store.metrics.snapshot()[counter] >= 2
+
+
+@pytest.mark.parametrize("damaged", [0, 2, 4])
+def test_a_damaged_chunk_is_computed_again(damaged, wrap, store):
+    model, context = tiny_model("llama"), prompt(40)
+    whole = torch.cat([context, prompt(9, seed=2)], dim=1)
+    cached = wrap(model)
+    cached.generate(context, max_new_tokens=1)
+    cached.flush()
+    match = store.match(store.identity(cached.spec), whole[0].tolist())
+    frame = bytearray(store.tier.get(match.keys[damaged]))
+    frame[len(frame) // 2] ^= 1
+    store.tier.put([(match.keys[damaged], frame)])
+    prefix = context[:, : 8 * damaged]
+    expected = two_steps(model, prefix, whole) if damaged else model.generate(whole, **GREEDY)
+    assert torch.equal(cached.generate(whole, **GREEDY), expected)
+    assert store.metrics.snapshot()["chunks_corrupt"] == 1
+    cached.flush()
+    assert store.match(store.identity(cached.spec), whole[0].tolist()).num_tokens >= 48
+
+
+def test_closing_saves_what_is_waiting_and_later_saves_are_dropped(store):
+    model = tiny_model("llama")
+    cached = CachedModel(model, store)
+    cached.generate(prompt(40), max_new_tokens=1)
+    cached.close()
+    assert store.metrics.snapshot()["chunks_saved"] == 5
+    cached.generate(prompt(40, seed=9), max_new_tokens=1)
+    assert store.metrics.snapshot()["saves_dropped"] == 1
+    cached.close()
+
+
+def test_an_empty_queue_flushes_at_once(store):
+    queue = SaveQueue(store, 1)
+    assert queue.flush(0)
+    queue.close()
