@@ -1,0 +1,36 @@
+"""`kvstore config`: the effective settings, and where each came from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from connectors.byte_size import format_bytes
+from connectors.cli.options import JsonOption
+from connectors.cli.output import print_json, print_line, print_table
+from connectors.settings import load_settings, variable_of
+
+
+def config(as_json: JsonOption = False) -> None:
+    """Show the effective settings and where each came from.
+
+    The environment wins over the file, the file over the defaults. The file is $KVSTORE_CONFIG, else
+    ./kvstore.toml, else ~/.config/kvstore/kvstore.toml. `memory.capacity_bytes` is `capacity_bytes` in
+    its table [memory].
+
+    Example: KVSTORE_MEMORY_CAPACITY_BYTES=8GiB kvstore config
+    """
+    settings = load_settings()
+    values = settings.values()
+    if as_json:
+        plain = {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
+        print_json({name: {"value": value, "from": settings.origins[name]} for name, value in plain.items()})
+        return
+    rows = [(name, _shown(name, value), settings.origins[name], variable_of(name)) for name, value in values.items()]
+    print_table(["setting", "value", "from", "set it with"], rows)
+    print_line('Or in kvstore.toml, for example: memory.capacity_bytes = "8GiB"')
+
+
+def _shown(name: str, value: Path | str | int) -> str:
+    if isinstance(value, int) and name.endswith("_bytes"):
+        return format_bytes(value)
+    return str(value) if value != "" else '""'

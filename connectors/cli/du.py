@@ -1,0 +1,99 @@
+"""`kvstore du`: what the chunks of each model and codec take, and what they would take as bfloat16."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from codec.spec import DTYPE_BYTES
+from connectors.byte_size import format_bytes
+from connectors.cli.holdings import Held, open_reader, read_held, store_path
+from connectors.cli.options import JsonOption, StoreOption
+from connectors.cli.output import print_json, print_line, print_table, progress
+from connectors.settings import load_settings
+from kvstore import DiskReader
+
+
+@dataclass
+class _Usage:
+    """Sums over the chunks of one model and codec."""
+
+    chunks: int = 0
+    tokens: int = 0
+    size_bytes: int = 0
+    bf16_bytes: int = 0
+    """The same keys and values as plain bfloat16."""
+
+    def add(self, chunk: Held) -> None:
+        self.chunks += 1
+        self.size_bytes += chunk.entry.size_bytes
+        if chunk.header is not None:
+            spec, num_tokens = chunk.header.spec, chunk.header.num_tokens
+            self.tokens += num_tokens
+            self.bf16_bytes += num_tokens * spec.bytes_per_token * DTYPE_BYTES["bfloat16"] // DTYPE_BYTES[spec.dtype]
+
+
+def du(store: StoreOption = None, as_json: JsonOption = False) -> None:
+    """Show what the store takes: bytes by model and codec, per token against bfloat16, and on disk.
+
+    `of bf16` is what the frames take of what the same keys and values would take as plain bfloat16. The
+    file is larger than its frames: it keeps the room of evicted ones for the next.
+
+    Example: kvstore du --store /data/kv --json
+    """
+    path = store_path(store)
+    budget_bytes = load_settings().disk.capacity_bytes if store is None else None
+    with open_reader(path) as reader:
+        usage = _by_model_and_codec(_headers(reader, as_json))
+        file_bytes = reader.file_bytes
+    total_bytes = sum(used.size_bytes for used in usage.values())
+    if as_json:
+        print_json(
+            {
+                "usage": [_as_json(model, codec, used) for (model, codec), used in usage.items()],
+                "size_bytes": total_bytes,
+                "file_bytes": file_bytes,
+                "budget_bytes": budget_bytes,
+            }
+        )
+        return
+    if usage:
+        columns = ["model", "codec", "chunks>", "tokens>", "size>", "per token>", "of bf16>"]
+        print_table(columns, [_row(model, codec, used) for (model, codec), used in usage.items()])
+    budget = "" if budget_bytes is None else f" of a budget of {format_bytes(budget_bytes)}"
+    print_line(f"{path}: frames of {format_bytes(total_bytes)}{budget}, in a file of {format_bytes(file_bytes)}.")
+
+
+def _headers(reader: DiskReader, hidden: bool) -> Iterable[Held]:
+    entries = list(reader.entries())
+    with progress(hidden) as bar:
+        for entry in bar.track(entries, description="reading headers"):
+            held = read_held(reader, entry)
+            if held is not None:
+                yield held
+
+
+def _by_model_and_codec(chunks: Iterable[Held]) -> dict[tuple[str, str], _Usage]:
+    """The largest first."""
+    usage: dict[tuple[str, str], _Usage] = {}
+    for chunk in chunks:
+        usage.setdefault((chunk.model, chunk.codec), _Usage()).add(chunk)
+    return dict(sorted(usage.items(), key=lambda item: -item[1].size_bytes))
+
+
+def _row(model: str, codec: str, used: _Usage) -> tuple[str, ...]:
+    per_token = format_bytes(used.size_bytes // used.tokens) if used.tokens else ""
+    of_bf16 = f"{used.size_bytes / used.bf16_bytes:.1%}" if used.bf16_bytes else ""
+    return model, codec, str(used.chunks), str(used.tokens), format_bytes(used.size_bytes), per_token, of_bf16
+
+
+def _as_json(model: str, codec: str, used: _Usage) -> dict[str, Any]:
+    return {
+        "model": model if used.tokens else None,
+        "codec": codec if used.tokens else None,
+        "chunks": used.chunks,
+        "tokens": used.tokens,
+        "size_bytes": used.size_bytes,
+        "bf16_bytes": used.bf16_bytes,
+    }

@@ -1,0 +1,48 @@
+"""The `kvstore` command: one file per sub-command, put together here."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from connectors.cli.config import config
+from connectors.cli.demo import demo
+from connectors.cli.du import du
+from connectors.cli.ls import ls
+from connectors.cli.show import show
+from connectors.cli.verify import verify
+from kvstore import KVCacheError
+
+
+class _OneLineErrors(TyperGroup):
+    """What we raise on purpose is one line on stderr and exit code 2; anything else is a bug and a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KVCacheError as error:
+            print(f"kvstore: {error}", file=sys.stderr)
+            raise typer.Exit(2) from error
+
+
+app = typer.Typer(
+    cls=_OneLineErrors,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help=(
+        "Looks after a store of KV caches: what it holds, what that costs, whether it is whole.\n\n"
+        "Everything works offline on a store directory, also while an engine is writing it. "
+        "Which directory: --store, else store.path of the settings (see `kvstore config`)."
+    ),
+)
+app.command("demo")(demo)
+app.command("config")(config)
+app.command("ls")(ls)
+app.command("show")(show)
+app.command("verify")(verify)
+app.command("du")(du)

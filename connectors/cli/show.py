@@ -1,0 +1,156 @@
+"""`kvstore show`: everything about one chunk, and whether its frame is whole."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+
+from codec import FrameHeader, LayerGroup
+from connectors.byte_size import format_bytes
+from connectors.cli.holdings import Held, open_reader, read_held, store_path
+from connectors.cli.options import JsonOption, StoreOption
+from connectors.cli.output import print_fields, print_json, print_table
+from kvstore import DiskReader, Entry, InvalidRequest, frame_problem
+
+_SHOWN = 4  # how many keys an ambiguous prefix is answered with
+
+
+def show(
+    key: Annotated[str, typer.Argument(metavar="KEY", help="The chunk's key, or as many first digits as are unique.")],
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one chunk: its frame's header, spec and sections, its size against the raw KV, its use.
+
+    Reads and verifies the whole frame: the exit code is 1 when it is damaged.
+
+    Example: kvstore show 3f9a0c
+    """
+    with open_reader(store_path(store)) as reader:
+        entry = _find(reader, key)
+        chunk, frame = read_held(reader, entry), reader.get(entry.key)
+    if chunk is None or frame is None:
+        raise InvalidRequest(f"chunk {entry.key} was evicted while it was looked at")
+    problem = frame_problem(entry.key, frame)
+    if as_json:
+        print_json(_as_json(chunk, problem))
+    else:
+        _print(chunk, problem)
+    if problem is not None:
+        raise typer.Exit(1)
+
+
+def _find(reader: DiskReader, prefix: str) -> Entry:
+    """The one chunk whose key begins with `prefix`."""
+    prefix = prefix.lower()
+    found = [entry for entry in reader.entries() if str(entry.key).startswith(prefix)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        keys = ", ".join(sorted(str(entry.key)[:16] for entry in found)[:_SHOWN])
+        raise InvalidRequest(f"{len(found)} keys begin with {prefix!r}, such as {keys}: give more digits")
+    for key, note in reader.quarantined().items():
+        if key.startswith(prefix):
+            raise InvalidRequest(f"chunk {key} was damaged and is dropped: {note['reason']}")
+    raise InvalidRequest(f"no chunk has a key that begins with {prefix!r}; `kvstore ls` lists those there are")
+
+
+def _print(chunk: Held, problem: str | None) -> None:
+    entry, header = chunk.entry, chunk.header
+    print_fields(
+        [
+            ("key", str(entry.key)),
+            ("state", "whole: every checksum is right" if problem is None else f"DAMAGED: {problem}"),
+            *(_header_fields(header, entry.size_bytes) if header else [("size", format_bytes(entry.size_bytes))]),
+            ("hits", str(entry.hits)),
+            ("saved", _time(entry.saved_at_s)),
+            ("last used", _time(entry.used_at_s) if entry.hits else "never"),
+        ]
+    )
+    if header:
+        columns = ["layers", "KV heads>", "key dim>", "value dim>", "window>", "rotary"]
+        print_table(columns, [_group_row(group) for group in header.spec.groups])
+        print_table(["section", "dtype", "layers>", "size>", "share>"], _section_rows(header))
+
+
+def _header_fields(header: FrameHeader, size_bytes: int) -> list[tuple[str, str]]:
+    spec, raw_bytes = header.spec, _raw_bytes(header)
+    shard = f", shard {spec.tp_rank} of {spec.tp_size}" if spec.tp_size > 1 else ""
+    raw = f"{format_bytes(raw_bytes)} of raw {spec.dtype}"
+    return [
+        ("model", f"{spec.model}, revision {spec.revision}{shard}"),
+        ("spec", header.spec_fingerprint),
+        ("tokens", f"[{header.start}, {header.end})"),
+        ("codec", f"{header.codec} {json.dumps(header.codec_params)}"),
+        ("size", f"{format_bytes(size_bytes)} for {raw}: {raw_bytes / size_bytes:.2f} times smaller"),
+    ]
+
+
+def _raw_bytes(header: FrameHeader) -> int:
+    return header.num_tokens * header.spec.bytes_per_token
+
+
+def _group_row(group: LayerGroup) -> tuple[str, ...]:
+    sizes = str(group.kv_heads), str(group.key_dim), str(group.value_dim), str(group.window or "all")
+    return _ranges(group.layers), *sizes, json.dumps(group.rotary) if group.rotary else "none"
+
+
+def _ranges(layers: tuple[int, ...]) -> str:
+    """Half-open runs and single layers: "[0, 5) 6 8"."""
+    runs: list[list[int]] = []
+    for layer in sorted(layers):
+        if runs and runs[-1][1] == layer:
+            runs[-1][1] = layer + 1
+        else:
+            runs.append([layer, layer + 1])
+    return " ".join(str(start) if end == start + 1 else f"[{start}, {end})" for start, end in runs)
+
+
+def _section_rows(header: FrameHeader) -> list[tuple[str, ...]]:
+    """One row per section name and dtype, summed over the layers; the JSON has each."""
+    sizes: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for name, section in header.sections.items():
+        sizes[name.split(".", 1)[-1], str(section.dtype)].append(section.end - section.start)
+    total = sum(sum(of_layers) for of_layers in sizes.values())
+    return [
+        (name, dtype, str(len(of_layers)), format_bytes(sum(of_layers)), f"{sum(of_layers) / total:.1%}")
+        for (name, dtype), of_layers in sizes.items()
+    ]
+
+
+def _time(at_s: float) -> str:
+    return datetime.fromtimestamp(at_s).astimezone().isoformat(sep=" ", timespec="seconds")
+
+
+def _as_json(chunk: Held, problem: str | None) -> dict[str, Any]:
+    entry, header = chunk.entry, chunk.header
+    return {
+        "key": str(entry.key),
+        "problem": problem,
+        "size_bytes": entry.size_bytes,
+        "hits": entry.hits,
+        "saved_at_s": entry.saved_at_s,
+        "used_at_s": entry.used_at_s,
+        "header": _header_as_json(header) if header else None,
+    }
+
+
+def _header_as_json(header: FrameHeader) -> dict[str, Any]:
+    sections = {
+        name: {"dtype": str(section.dtype), "shape": list(section.shape), "size_bytes": section.end - section.start}
+        for name, section in header.sections.items()
+    }
+    return {
+        "start": header.start,
+        "end": header.end,
+        "codec": header.codec,
+        "codec_params": dict(header.codec_params),
+        "raw_bytes": _raw_bytes(header),
+        "spec_fingerprint": header.spec_fingerprint,
+        "spec": json.loads(header.spec_json),
+        "sections": sections,
+    }

@@ -1,0 +1,128 @@
+"""`kvstore verify`: checks every frame of a store, and drops the damaged ones when asked to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from connectors.byte_size import format_bytes
+from connectors.cli.holdings import open_reader, store_path
+from connectors.cli.options import JsonOption, StoreOption
+from connectors.cli.output import print_json, print_line, print_table, progress
+from connectors.settings import load_settings
+from kvstore import BlockingWriter, ChunkKey, DiskReader, DiskTier, InvalidRequest, frame_problem
+
+
+@dataclass(frozen=True)
+class _Damaged:
+    key: ChunkKey
+    size_bytes: int
+    problem: str
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    """`whole` and `whole_bytes` count the frames that passed."""
+
+    whole: int
+    whole_bytes: int
+    damaged: list[_Damaged]
+
+
+def verify(
+    store: StoreOption = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Drop the damaged frames. No other process may write.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Verify every frame held against its checksums. The exit code is 1 when one is damaged.
+
+    A damaged frame is never delivered, verified or not: whoever meets it drops it and computes. With
+    --repair it is dropped now. What was dropped earlier, and why, is listed at the end.
+
+    Example: kvstore verify --repair
+    """
+    path = store_path(store)
+    with open_reader(path) as reader:
+        quarantined = reader.quarantined()
+        size_bytes = reader.size_bytes
+        if not repair:
+            verdict = _check(reader, as_json)
+    if repair:
+        with _open_writer(path, size_bytes) as writer:
+            verdict = _check(writer, as_json)
+            for bad in verdict.damaged:
+                writer.quarantine(bad.key, bad.problem)
+    if as_json:
+        print_json(_as_json(verdict, repair, quarantined))
+    else:
+        _print(path, verdict, repair, quarantined)
+    if verdict.damaged:
+        raise typer.Exit(1)
+
+
+def _open_writer(path: Path, size_bytes: int) -> DiskTier:
+    """The writer, with room for everything held: repairing must not evict."""
+    capacity_bytes = max(size_bytes, load_settings().disk.capacity_bytes, 1)
+    try:
+        return DiskTier(path, capacity_bytes)
+    except BlockingWriter as error:
+        raise InvalidRequest(
+            f"another process is writing {path}, and only the writer may drop frames: stop it and run this again, "
+            "or leave it running, since it drops a damaged frame as soon as it meets it"
+        ) from error
+
+
+def _check(tier: DiskReader | DiskTier, hidden: bool) -> _Verdict:
+    """Frames that are evicted meanwhile are left out."""
+    whole, whole_bytes = 0, 0
+    damaged: list[_Damaged] = []
+    entries = list(tier.entries())
+    with progress(hidden) as bar:
+        task = bar.add_task("verifying", total=sum(entry.size_bytes for entry in entries))
+        for entry in entries:
+            frame = tier.get(entry.key)
+            problem = None if frame is None else frame_problem(entry.key, frame)
+            if problem is not None:
+                damaged.append(_Damaged(entry.key, entry.size_bytes, problem))
+            elif frame is not None:
+                whole, whole_bytes = whole + 1, whole_bytes + len(frame)
+            bar.advance(task, entry.size_bytes)
+    return _Verdict(whole, whole_bytes, damaged)
+
+
+Quarantined = dict[str, dict[str, str | float]]
+
+
+def _print(path: Path, verdict: _Verdict, repair: bool, quarantined: Quarantined) -> None:
+    print_line(f"{path}: {verdict.whole} frames of {format_bytes(verdict.whole_bytes)} are whole.")
+    if verdict.damaged:
+        done = "and are dropped" if repair else "and would be dropped by --repair"
+        print_line(f"{len(verdict.damaged)} are damaged {done}:")
+        rows = [(str(bad.key)[:12], format_bytes(bad.size_bytes), bad.problem) for bad in verdict.damaged]
+        print_table(["key", "size>", "problem"], rows)
+    if quarantined:
+        print_line(f"{len(quarantined)} were damaged and dropped earlier:")
+        print_table(["key", "when", "problem"], [_quarantine_row(key, note) for key, note in quarantined.items()])
+
+
+def _quarantine_row(key: str, note: dict[str, str | float]) -> tuple[str, str, str]:
+    when = datetime.fromtimestamp(float(note["at_s"])).astimezone().isoformat(sep=" ", timespec="seconds")
+    return key[:12], when, str(note["reason"])
+
+
+def _as_json(verdict: _Verdict, repair: bool, quarantined: Quarantined) -> dict[str, Any]:
+    return {
+        "whole": verdict.whole,
+        "whole_bytes": verdict.whole_bytes,
+        "damaged": [
+            {"key": str(bad.key), "size_bytes": bad.size_bytes, "problem": bad.problem, "dropped": repair}
+            for bad in verdict.damaged
+        ],
+        "quarantined": [{"key": key, **note} for key, note in quarantined.items()],
+    }

@@ -1,0 +1,74 @@
+"""`kvstore show`: one chunk, found by the first digits of its key."""
+
+from pathlib import Path
+
+import pytest
+
+from kvstore import ChunkKey, DiskReader
+from tests.connectors.cli.conftest import SPECS, Run, json_of
+
+
+@pytest.fixture
+def key(run: Run, store: Path) -> str:
+    """The first chunk of acme/small."""
+    chunks = json_of(run("ls", "--store", store, "--model", "small", "--json"))
+    return next(chunk["key"] for chunk in chunks if chunk["start"] == 0)
+
+
+def test_show_tells_what_the_frame_says(run: Run, store: Path, key: str):
+    shown = json_of(run("show", key, "--store", store, "--json"))
+    header, spec = shown["header"], SPECS["lossless"]
+    assert (shown["key"], shown["problem"], shown["hits"]) == (key, None, 2)
+    assert (header["start"], header["end"], header["codec"]) == (0, 16, "lossless")
+    assert header["spec"]["model"] == spec.model
+    assert header["spec_fingerprint"] == spec.fingerprint()
+    assert header["raw_bytes"] == 16 * spec.bytes_per_token
+    assert 0 < sum(section["size_bytes"] for section in header["sections"].values()) < shown["size_bytes"]
+
+
+def test_show_prints_it_for_people(run: Run, store: Path, key: str):
+    text = run("show", key[:10].upper(), "--store", store).stdout
+    for part in (key, "every checksum is right", "acme/small", "[0, 16)", "lossless {}", "times smaller", "k.high"):
+        assert part in text
+
+
+def test_ambiguous_prefix_names_some_of_the_keys(run: Run, store: Path, key: str):
+    result = run("show", "", "--store", store)
+    assert result.exit_code == 2
+    assert "6 keys begin with '', such as " in result.stderr
+    assert "give more digits" in result.stderr
+
+
+def test_unknown_key_points_to_ls(run: Run, store: Path):
+    result = run("show", "nothex", "--store", store)
+    assert result.exit_code == 2
+    assert "no chunk has a key that begins with 'nothex'; `kvstore ls` lists those there are" in result.stderr
+
+
+def test_damage_is_named_and_the_exit_code_is_1(run: Run, damaged: tuple[Path, list[ChunkKey]]):
+    store, (flipped, garbage, misplaced) = damaged
+    for key, problem in ((flipped, "is damaged: its checksum differs"), (garbage, "too few"), (misplaced, "is chunk")):
+        result = run("show", key, "--store", store)
+        assert result.exit_code == 1
+        assert "DAMAGED" in result.stdout
+        assert problem in result.stdout
+        assert problem in json_of(run("show", key, "--store", store, "--json"))["problem"]
+    assert "acme/" in run("show", flipped, "--store", store).stdout, "a header that is whole is shown"
+
+
+def test_dropped_chunk_says_why_it_is_gone(run: Run, damaged: tuple[Path, list[ChunkKey]]):
+    store, keys = damaged
+    run("verify", "--repair", "--store", store)
+    result = run("show", str(keys[1])[:12], "--store", store)
+    assert result.exit_code == 2
+    assert "was damaged and is dropped: " in result.stderr
+
+
+def test_showing_changes_nothing(run: Run, store: Path, key: str):
+    def entries() -> set:
+        with DiskReader(store) as reader:
+            return set(reader.entries())
+
+    before = entries()
+    run("show", key, "--store", store)
+    assert entries() == before

@@ -1,0 +1,32 @@
+"""A process that keeps writing a small store: `python -m tests.connectors.cli.writer DIR`.
+
+Says "writing" once the store is open and full, then saves on, evicting, until its stdin is closed.
+"""
+
+import itertools
+import select
+import sys
+
+from codec import codec_from
+from kvstore import DiskTier, KVStore
+from tests.connectors.cli.conftest import CHUNK_TOKENS, SPECS
+from tests.kv import kv_of_numbers
+
+NUM_TOKENS = 8 * CHUNK_TOKENS
+
+
+def main() -> None:
+    spec = SPECS["lossless"]
+    with DiskTier(sys.argv[1], 200_000) as disk:
+        store = KVStore([disk], codec_from("lossless"), CHUNK_TOKENS)
+        kv = kv_of_numbers(spec, NUM_TOKENS)
+        for number in itertools.count():
+            store.save(store.identity(spec), range(number, number + NUM_TOKENS), kv)
+            if store.metrics.snapshot()["chunks_evicted"] and number % 10 == 0:
+                print("writing", flush=True)
+            if select.select([sys.stdin], [], [], 0.001)[0]:
+                return
+
+
+if __name__ == "__main__":
+    main()
