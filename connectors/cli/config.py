@@ -25,9 +25,12 @@ def config(as_json: JsonOption = False) -> None:
         plain = {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
         print_json({name: {"value": value, "from": settings.origins[name]} for name, value in plain.items()})
         return
-    rows = [(name, _shown(name, value), settings.origins[name], variable_of(name)) for name, value in values.items()]
-    print_table(["setting", "value", "from", "set it with"], rows)
-    print_line('Or in kvstore.toml, for example: memory.capacity_bytes = "8GiB"')
+    print_table(
+        ["setting", "value", "from"],
+        [(name, _shown(name, value), settings.origins[name]) for name, value in values.items()],
+    )
+    print_line(f"To change one: {variable_of('memory.capacity_bytes')}=8GiB in the environment,")
+    print_line('or memory.capacity_bytes = "8GiB" in kvstore.toml.')
 
 
 def _shown(name: str, value: Path | str | int) -> str:

@@ -20,7 +20,7 @@ def test_config_says_where_each_value_came_from(run: Run, monkeypatch: pytest.Mo
     assert shown["store.chunk_tokens"] == {"value": 128, "from": "default"}
     table = run("config").stdout
     assert "1 GiB" in table
-    assert "KVSTORE_STORE_CHUNK_TOKENS" in table
+    assert "KVSTORE_MEMORY_CAPACITY_BYTES" in table
 
 
 def test_wrong_setting_is_one_line_on_stderr_and_exit_code_2(run: Run, monkeypatch: pytest.MonkeyPatch):
