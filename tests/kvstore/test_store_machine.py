@@ -128,5 +128,5 @@ class StoreAgainstADict(RuleBasedStateMachine):
         shutil.rmtree(self.path)
 
 
-StoreAgainstADict.TestCase.settings = settings(max_examples=20, stateful_step_count=30)
+StoreAgainstADict.TestCase.settings = settings(max_examples=60, stateful_step_count=30)
 TestStoreAgainstADict = StoreAgainstADict.TestCase
