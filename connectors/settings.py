@@ -22,7 +22,7 @@ from connectors.byte_size import parse_bytes
 from kvstore import DEFAULT_CHUNK_TOKENS, InvalidRequest, KVStore, MemoryTier, Metrics, Tier, open_disk
 
 PREFIX = "KVSTORE_"
-_OTHER_VARIABLES = ("KVSTORE_CONFIG", "KVSTORE_DATA")  # where the file is; where the tests' data is
+_OTHER_VARIABLES = ("KVSTORE_CONFIG", "KVSTORE_DATA", "KVSTORE_REQUIRE_REAL_MODEL")  # the last two are the tests'
 _MAX_CHUNK_TOKENS = 1 << 16
 _MAX_BYTES = 64 << 40  # a larger map does not fit into a process's address space
 _MEMORY_BYTES, _DISK_BYTES = 4 << 30, 20 << 30  # what the defaults never exceed

@@ -101,7 +101,7 @@ def test_unknown_variable_is_refused_with_its_nearest_neighbour():
 
 
 def test_other_variables_are_none_of_our_business():
-    load_settings(environ={"KVSTORE_DATA": "/data", "KVSTORES": "3", "PATH": "/bin"})
+    load_settings(environ={"KVSTORE_DATA": "/data", "KVSTORE_REQUIRE_REAL_MODEL": "1", "KVSTORES": "3"})
 
 
 @pytest.mark.parametrize(
