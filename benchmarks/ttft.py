@@ -16,7 +16,6 @@ import random
 import statistics
 import tempfile
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from benchmarks.report import Check, at_least, at_most, parser, publish
 from codec import KVArray, codec_from
 from connectors.hf import CachedModel, spec_of, ttft
 from connectors.hf.models import demo_model_dir, fast_dtype, load_model
+from connectors.hf.prompts import shipped_document
 from kvstore import DiskTier, KVStore, MemoryTier
 
 TAILS = (1, 16)
@@ -39,8 +39,8 @@ def main() -> None:
     dtype = fast_dtype() if arguments.dtype == "auto" else getattr(torch, arguments.dtype)
     directory = arguments.model or demo_model_dir()
     model, tokenizer = load_model(directory, dtype)
-    shipped = Path(str(files("connectors.cli") / "documents" / "founding_documents.txt"))
-    text = torch.tensor([tokenizer((arguments.text or shipped).read_text()).input_ids])
+    document = arguments.text.read_text() if arguments.text else shipped_document()
+    text = torch.tensor([tokenizer(document).input_ids])
     lengths, codecs = [int(n) for n in arguments.contexts.split(",")], arguments.codecs.split(",")
     if text.shape[1] < max(lengths) + max(TAILS):
         raise SystemExit(f"the text has {text.shape[1]} tokens, a context of {max(lengths)} needs more: give --text")

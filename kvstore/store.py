@@ -11,6 +11,8 @@ import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Self
 
 from codec import Codec, CorruptFrame, Frame, KVArray, KVSpec, SpecMismatch, UnknownCodec, decode_chunk, encode_chunk
 from kvstore.errors import InvalidRequest, MissingProfile
@@ -202,6 +204,12 @@ class KVStore:
     def close(self) -> None:
         """Closes the tiers. Safe to repeat."""
         self.tier.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
 
 
 def frame_problem(key: ChunkKey, data: bytes | memoryview) -> str | None:

@@ -7,7 +7,6 @@ import statistics
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
 
@@ -65,7 +64,6 @@ def demo(
     names = codecs.split(",")
     for name in names:
         codec_class(name)  # a misspelt codec is an error before the model is loaded, not after
-    document = (file or Path(str(files("connectors.cli") / "documents" / "founding_documents.txt"))).read_text()
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
@@ -79,7 +77,7 @@ def demo(
         def step(doing: str) -> None:
             progress.update(task, advance=1, description=doing)
 
-        report = _run(model, document, question or _QUESTIONS, lengths, names, new_tokens, dtype, step)
+        report = _run(model, file, question or _QUESTIONS, lengths, names, new_tokens, dtype, step)
         progress.update(task, advance=1, description="done")
     if as_json:
         print(json.dumps(report, indent=2))
@@ -89,7 +87,7 @@ def demo(
 
 def _run(
     source: str,
-    document: str,
+    file: Path | None,
     questions: Sequence[str],
     lengths: Sequence[int],
     codecs: Sequence[str],
@@ -99,7 +97,7 @@ def _run(
 ) -> dict[str, object]:
     from connectors.hf import CachedModel, ttft  # the demo alone needs transformers, which takes seconds to import
     from connectors.hf.models import demo_model_dir, fast_dtype, load_model
-    from connectors.hf.prompts import shared_context
+    from connectors.hf.prompts import shared_context, shipped_document
     from connectors.hf.spec import spec_of
 
     if dtype_name not in ("auto", "bfloat16", "float16", "float32"):
@@ -109,6 +107,7 @@ def _run(
     model, tokenizer = load_model(directory, dtype)
     spec = spec_of(model)
     elements = spec.bytes_per_token // dtype.itemsize
+    document = shipped_document() if file is None else file.read_text(encoding="utf-8")
     contexts = [shared_context(tokenizer, document, questions, length) for length in lengths]
     ttft.first_token_s(model, contexts[0].questions[0])  # the first forward pass sets up the arithmetic libraries
     runs = []

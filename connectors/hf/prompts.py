@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import Any
 
 import torch
@@ -11,6 +12,11 @@ import torch
 from kvstore import InvalidRequest
 
 _MARK = "\u2402"  # stands for the document while the chat template is rendered
+
+
+def shipped_document() -> str:
+    """The Declaration of Independence and the Constitution of the United States: public domain, 12,800 tokens."""
+    return (files("connectors.hf") / "documents" / "founding_documents.txt").read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True)

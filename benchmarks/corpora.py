@@ -1,0 +1,42 @@
+"""Texts to measure on: MuSiQue passages with questions, long chats, or any plain text."""
+
+from __future__ import annotations
+
+import ast
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Passages:
+    """A text long enough to be worth keeping, and what is asked about it."""
+
+    text: str
+    question: str
+
+
+def read_corpus(path: Path) -> list[Passages]:
+    """The texts in a file: `.json` as MuSiQue, `.jsonl` as LongChat, anything else as one plain text."""
+    if path.suffix == ".json":
+        return musique(path)
+    if path.suffix == ".jsonl":
+        return longchat(path)
+    return [Passages(path.read_text(), "What is this text about?")]
+
+
+def musique(path: Path) -> list[Passages]:
+    """Each question of a MuSiQue file with its passages joined into one text."""
+    return [Passages("\n\n".join(_texts(entry["ctxs"])), entry["question"]) for entry in json.loads(path.read_text())]
+
+
+def longchat(path: Path) -> list[Passages]:
+    """Each conversation of a LongChat file; its own last request is the question."""
+    prompts = [json.loads(line)["prompt"] for line in path.read_text().splitlines() if line.strip()]
+    return [Passages(*prompt.rsplit("\n", 1)) if "\n" in prompt else Passages(prompt, "") for prompt in prompts]
+
+
+def _texts(contexts: list[dict[str, str]] | str) -> list[str]:
+    """Passages come as a list, or as the text of a Python list."""
+    passages = ast.literal_eval(contexts) if isinstance(contexts, str) else contexts
+    return [f"{passage['title']}\n{passage['text']}".strip() for passage in passages]
