@@ -20,6 +20,7 @@ from connectors.hf.prefix import load_prefix
 from connectors.hf.request import Bypass, Request, read_request
 from connectors.hf.spec import UnsupportedModel, max_exact_tokens, spec_of
 from connectors.save_queue import SaveQueue
+from connectors.settings import Settings, build_store, load_settings
 from kvstore import InvalidRequest, KVStore, LoRA
 
 _log = logging.getLogger(__name__)
@@ -49,12 +50,14 @@ class CachedModel:
     ) -> None:
         """`tenant`: nothing is ever found across tenants. `lora`: the adapter that is active in `model`.
 
-        `revision` names the weights (a commit) and saves digesting them. Raises InvalidRequest when the
-        model has adapters loaded and `lora` is not given: their KV would be taken for the base model's.
+        `revision` names the weights (a commit) and saves digesting them. The store is the caller's to close.
+        Raises InvalidRequest when the model has adapters loaded and `lora` is not given: their KV would be
+        taken for the base model's.
         """
         if getattr(model, "_hf_peft_config_loaded", hasattr(model, "peft_config")) and lora is None:
             raise InvalidRequest("the model has adapters loaded: pass lora=LoRA(name, path) of the active one")
         self.model, self.store = model, store
+        self._owned: KVStore | None = None
         self.unsupported: str | None = None
         try:
             self.spec: KVSpec = spec_of(model, revision)
@@ -65,6 +68,22 @@ class CachedModel:
         self._identity = store.identity(self.spec, tenant, lora)
         self._max_exact_tokens = max_exact_tokens(model)
         self._queue = SaveQueue(store, save_queue_bytes)
+
+    @classmethod
+    def open(cls, model: PreTrainedModel, settings: Settings | None = None, *, lora: LoRA | None = None) -> Self:
+        """The model over the store that the settings describe (by default: file and environment).
+
+        Closing it closes that store too. Raises what `load_settings` and `build_store` raise.
+        """
+        settings = settings or load_settings()
+        store, options = build_store(settings), settings.store
+        try:
+            cached = cls(model, store, tenant=options.tenant, lora=lora, save_queue_bytes=options.save_queue_bytes)
+        except BaseException:
+            store.close()
+            raise
+        cached._owned = store
+        return cached
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["model"], name)
@@ -112,9 +131,11 @@ class CachedModel:
         return self.unsupported is not None or self._queue.flush(timeout_s)
 
     def close(self) -> None:
-        """Saves what is waiting and ends the saving thread; the store stays open. Safe to repeat."""
+        """Saves what is waiting and ends the saving thread, and closes a store of its own. Safe to repeat."""
         if self.unsupported is None:
             self._queue.close()
+        if self._owned is not None:
+            self._owned.close()
 
     def __enter__(self) -> Self:
         return self
