@@ -178,13 +178,23 @@ class TierContract(ABC):
     def test_a_prefix_never_goes_before_its_suffix(self, tmp_path: Path) -> None:
         with self.tight(tmp_path, 6) as tier:
             keys = prompt("a", 4)
-            tier.put(frames(keys[:3]))
-            tier.put(frames(keys[3:]), prefix=keys[:3])
-            for number in range(8):
-                if number == 2:
-                    tier.touch(keys)
-                tier.put(frames([key(f"other {number}")]))
-                assert tier.match(keys) == sum(tier.match([each]) for each in keys)
+            tier.put(frames(keys[:2]))
+            tier.put(frames(keys[2:]), prefix=keys[:2])
+            self.crowd_out(tier, keys)
+
+    def test_a_used_prefix_never_goes_before_its_suffix(self, tmp_path: Path) -> None:
+        with self.tight(tmp_path, 6) as tier:
+            keys = prompt("a", 4)
+            for each in keys:
+                tier.put(frames([each]))
+            tier.touch(keys)
+            self.crowd_out(tier, keys)
+
+    def crowd_out(self, tier: Tier, keys: Sequence[ChunkKey]) -> None:
+        """Puts one other frame after the other; what is left of the prompt is always its beginning."""
+        for number in range(8):
+            tier.put(frames([key(f"other {number}")]))
+            assert tier.match(keys) == sum(tier.match([each]) for each in keys)
 
     def test_a_view_survives_eviction_deletion_and_overwriting(self, tmp_path: Path) -> None:
         with self.tight(tmp_path, 3) as tier:

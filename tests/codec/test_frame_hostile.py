@@ -4,6 +4,7 @@ import json
 import struct
 
 import pytest
+import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -114,6 +115,19 @@ def test_every_entry_of_the_metadata_is_needed(name):
 
 def test_a_section_more_than_there_are_checksums_is_refused():
     refused(forged(FRAME, lambda entries: entries.update(more={"dtype": "U8", "shape": [0], "data_offsets": [0, 0]})))
+
+
+@pytest.mark.parametrize("shift", [-1, 1])
+def test_a_section_that_overlaps_or_leaves_a_gap_is_refused_though_its_checksum_is_right(shift):
+    def move(entries):
+        entry, digests = entries[SECTION], entries["__metadata__"]["sections_xxh3"]
+        start, end = (offset + shift for offset in entry["data_offsets"])
+        place = 16 * (list(entries).index(SECTION) - 1)
+        digest = xxhash.xxh3_64_hexdigest(split(FRAME)[1][start:end])
+        entries["__metadata__"]["sections_xxh3"] = digests[:place] + digest + digests[place + 16 :]
+        entry["data_offsets"] = [start, end]
+
+    refused(forged(FRAME, move))
 
 
 SPELLINGS = {

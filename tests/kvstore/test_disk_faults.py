@@ -58,7 +58,7 @@ def test_a_full_disk_reads_on_and_writes_again_once_there_is_space(small_disk):
         taken = put_until_full(tier)
         for number in range(3):
             with pytest.raises(TierUnavailable):
-                tier.put(frames([key(f"more {number}")], 200_000))
+                tier.put(frames([taken[0], key(f"more {number}")], 200_000))
         assert_goes_on_reading(tier, taken)
         ballast.unlink()
         assert tier.put(frames([key("again")], 100_000)) == 1
