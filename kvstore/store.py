@@ -126,6 +126,8 @@ class KVStore:
         try:
             frame = Frame(data)
             _check_place(frame, key, start)
+            if frame.header.codec != self.codec.id:
+                raise CorruptFrame(f"the frame is coded with {frame.header.codec}, asked for was {self.codec.id}")
             decode_chunk(frame, out)
         except (CorruptFrame, SpecMismatch, UnknownCodec, MissingProfile) as error:
             self._quarantine(key, error)
@@ -154,7 +156,6 @@ class KVStore:
         held = self.tier.match(keys)
         reachable = held >= start // self.chunk_tokens
         saved = self._save_chunks(keys, held, kv, start) if reachable else 0
-        self.tier.touch(keys[: held + saved])
         result = Saved(saved, held, len(keys) - held - saved)
         self.metrics.count("chunks_saved", result.saved)
         self.metrics.count("chunks_held", result.held)

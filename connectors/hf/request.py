@@ -81,11 +81,13 @@ def read_request(model: PreTrainedModel, kwargs: Mapping[str, Any], max_exact_to
         sources = kwargs.get(name), getattr(kwargs.get("generation_config"), name, None)
         return next((value for value in sources if value is not None), getattr(model.generation_config, name, None))
 
+    if own := [name for name in _OWN_PREFILL if option(name) not in (None, False, "dynamic")]:
+        raise Bypass(f"{', '.join(own)} needs a prefill of its own")
     known = _UNDERSTOOD | set(vars(model.generation_config))
     if strange := sorted(name for name, value in kwargs.items() if value is not None and name not in known):
         raise Bypass(f"the prompt depends on {', '.join(strange)}, which is no part of a chunk's key")
-    if own := [name for name in _OWN_PREFILL if option(name) not in (None, False, "dynamic")]:
-        raise Bypass(f"{', '.join(own)} needs a prefill of its own")
+    if torch.is_autocast_enabled(model.device.type):
+        raise Bypass("autocast computes keys and values in another precision than the model's own")
     if option("use_cache") is False:
         raise Bypass("use_cache is False")
     input_ids = kwargs.get("inputs") if kwargs.get("input_ids") is None else kwargs.get("input_ids")
