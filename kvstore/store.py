@@ -1,8 +1,10 @@
 """KVStore: save, match, load, check. Tokens and KV arrays in, KV arrays out; everything between is here.
 
-save   tokens, KV -> keys -> skip what is held -> encode -> frames -> tier
-match  tokens -> keys -> how many leading chunks are held (metadata only)
-load   match -> frames -> verify -> decode, in order; stops at the first chunk gone or damaged
+The two paths:
+
+    save   tokens, KV -> keys -> skip what is held -> encode -> frames -> tier
+    match  tokens -> keys -> how many leading chunks are held (metadata only)
+    load   match -> frames -> verify -> decode, in order; stops at the first chunk gone or damaged
 """
 
 from __future__ import annotations

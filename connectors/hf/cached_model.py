@@ -1,8 +1,9 @@
 """CachedModel: a transformers model whose `generate` keeps its KV in a store and takes it back from there.
 
-store = open_store()
-model = CachedModel(AutoModelForCausalLM.from_pretrained(name), store)
-model.generate(**tokenizer(prompt, return_tensors="pt"), max_new_tokens=64)
+What a user writes:
+
+    with CachedModel.open(AutoModelForCausalLM.from_pretrained(name)) as model:
+        model.generate(**tokenizer(prompt, return_tensors="pt"), max_new_tokens=64)
 """
 
 from __future__ import annotations
