@@ -65,7 +65,7 @@ def encode(
         words[first - np.uint64(1)] = state
         full = (state >> np.uint64(20)) >= frequency
         first -= np.uint64(full)
-        state = state >> np.uint64(16) if full else state
+        state >>= np.uint64(full) << np.uint64(4)
         quotient = (state * reciprocal) >> np.uint64(44)
         states[lane] = quotient * (np.uint64(4096) - frequency) + state + start
     return first
@@ -89,7 +89,8 @@ def _decode_1(
     frequency = ((slot >> np.uint32(8)) & np.uint32(4095)) + np.uint32(1)
     state = np.uint32(frequency * (state >> np.uint32(12)) + (slot >> np.uint32(20)))
     short = state < np.uint32(1 << 16)
-    states[lane] = np.uint32(np.uint32(state << np.uint32(16)) | np.uint32(words[word])) if short else state
+    refilled = np.uint32(np.uint32(state << np.uint32(16)) | np.uint32(words[word]))
+    states[lane] = refilled if short else state
     return np.uint64(short)
 
 
