@@ -1,4 +1,4 @@
-"""Interleaved range ANS: uint8 symbols to bits and back, near their entropy, thousands of lanes wide if need be.
+"""Interleaved range ANS: uint8 symbols to bits and back, near their entropy, many lanes at once.
 
 Range ANS (Duda 2013, arXiv 1311.2540) keeps a number x per coder. Coding a symbol of frequency f and first
 slot b, in a table whose frequencies sum to 4096, makes it (x // f) * 4096 + b + x % f; decoding undoes that,

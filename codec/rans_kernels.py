@@ -2,7 +2,7 @@
 
 Decoding comes twice. `_decode_symbols` is the portable loop, one symbol at a time. Where the processor has
 AVX2, `_decode_blocks` takes eight lanes at once: a gather fetches their slots, and a byte shuffle hands the
-next words to those lanes that need one (Giesen 2014, section 4), with no branch that depends on the symbols.
+next words to those lanes that need one (Giesen 2014), with no branch that depends on the symbols.
 
 Neither reads outside of its arrays whatever the stream holds: the slot index is masked, `words` is followed
 by `WORDS_READ_AHEAD` spare ones, and reading stops once the stream is overrun.
