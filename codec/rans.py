@@ -81,11 +81,11 @@ def decode(
     states, words = parse(stream, num_rows * num_columns)
     out = _room(num_rows, num_columns, out)
     if out.size:
-        rows = np.resize(rows, num_columns + rans_kernels.COLUMNS_READ_AHEAD)
+        rows = rows[np.arange(num_columns + rans_kernels.COLUMNS_READ_AHEAD) % num_columns]
         num_words = rans_kernels.decode(words, states, rows, num_columns, tables.slots.ravel(), out.ravel())
     else:
         num_words = 0
-    if num_words != words.size - rans_kernels.WORDS_READ_AHEAD or np.any(states != INITIAL_STATE):
+    if num_words != words.size - rans_kernels.WORDS_READ_AHEAD or (states != INITIAL_STATE).any():
         raise CorruptFrame("the entropy-coded stream does not end where its symbols do")
     return out
 
