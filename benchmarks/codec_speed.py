@@ -5,17 +5,17 @@ the same probabilities, zstd level 1 on the same symbols as bytes, and memcpy of
 discretised Laplace and Gaussian tables, as a transform leaves them: columns sorted from wide to narrow, one
 table each, `[token, column]`. `over` is the rate over the cross-entropy of the symbols under their tables.
 
-The floor of decoding. Per eight symbols the AVX2 loop is about 45 instructions and one gather of eight 4-byte
-slots: on Zen 3 some 90 micro-operations, six of which start per cycle, so 15 cycles, or 1.9 a symbol: 1.8
-Gsymbol/s at 3.4 GHz. A lane's own chain (load, gather, multiply, compare, shuffle, store) is some 65 cycles,
-which 32 lanes hide up to 2.0 cycles a symbol. Bytes per symbol: one written, an eighth of its bits read, and
-4 gathered at a random place of a 16 KiB table, which is what keeps us from the floor: one table fits the
-first-level cache, sixteen only the second, hence the row with one table. Encoding is scalar: some 25
+The floor of decoding, estimated by counting. Per eight symbols the AVX2 loop is about 45 instructions and one
+gather of eight 4-byte slots: on Zen 3 some 90 micro-operations, six of which start per cycle, so 15 cycles, or
+1.9 a symbol: 1.8 Gsymbol/s at 3.4 GHz. A lane's own chain (load, gather, multiply, compare, shuffle, store) is
+some 65 cycles, which 32 lanes hide up to 2.0 cycles a symbol. Bytes per symbol: one written, an eighth of its
+bits read, and 4 gathered at a random place of a 16 KiB table, which is what keeps us from the floor: one table
+fits the first-level cache, sixteen only the second, hence the row with one table. Encoding is scalar: some 25
 micro-operations a symbol, no division, 4 to 5 cycles.
 
 The gap, on one of two virtual Zen 3 cores with other work beside it (commit 19dd8f5, --quick): decoding 1.06
 Gsymbol/s with one table and 0.78 to 0.83 with sixteen, 1.7 to 2.3 times the floor; encoding 0.32, 2 times.
-Cores that are not shared come closer; two threads say little there, so they have no bar.
+How much of it is the sharing is not known; two threads say nothing on such a machine, so they have no bar.
 """
 
 from __future__ import annotations
