@@ -1,4 +1,4 @@
-"""Writes golden/: frames that every later release must decode to the same bits. Never overwrites one.
+"""Writes golden/: frames and streams that every later release must decode alike. Never overwrites one.
 
 Run as `python -m tests.codec.make_golden` after a codec was added; a changed format gets new file names.
 """
@@ -6,9 +6,11 @@ Run as `python -m tests.codec.make_golden` after a codec was added; a changed fo
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from safetensors.torch import save_file
 
-from codec import Frame, Int8, KVArray, Lossless, decode_chunk, encode_chunk
+from codec import Frame, Int8, KVArray, Lossless, decode_chunk, encode_chunk, rans
+from tests.codec.rans_cases import laplace_tables, symbols_from
 from tests.kv import SPEC, kv_of_any_bits, kv_of_numbers
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -30,12 +32,26 @@ def write(name, codec, kv):
     print(f"{path.name} is written")
 
 
+def write_stream(num_lanes):
+    path = GOLDEN / f"rans-{num_lanes}.npz"
+    if path.exists():
+        print(f"{path.name} is kept")
+        return
+    tables, columns = laplace_tables(3, num_symbols=17), np.arange(13, dtype=np.uint8) % 3
+    symbols = symbols_from(tables, columns, 29, seed=20260)
+    stream = rans.encode(symbols, columns, tables, num_lanes)
+    np.savez(path, frequencies=tables.frequencies, table_of_column=columns, symbols=symbols, stream=stream)
+    print(f"{path.name} is written")
+
+
 def main():
     GOLDEN.mkdir(exist_ok=True)
     for dtype in ("bfloat16", "float16", "float32"):
         spec = replace(SPEC, dtype=dtype)
         write(f"lossless-{dtype}", Lossless(), kv_of_any_bits(spec, NUM_TOKENS, seed=20260))
         write(f"int8-{dtype}", Int8(), kv_of_numbers(spec, NUM_TOKENS, seed=20260))
+    for num_lanes in rans.LANES:
+        write_stream(num_lanes)
 
 
 if __name__ == "__main__":
