@@ -1,5 +1,6 @@
 """KV tensors to checked bytes and back. Knows no keys, no disks, no engines."""
 
+from codec.cachegen import CacheGen
 from codec.chunk import decode_chunk, decode_layer, encode_chunk
 from codec.codec import Codec
 from codec.errors import CorruptFrame, KVCacheError, MissingProfile, SpecMismatch, UnknownCodec
@@ -11,6 +12,7 @@ from codec.registry import codec_class, codec_from
 from codec.spec import KVSpec, LayerGroup
 
 __all__ = [
+    "CacheGen",
     "Codec",
     "CorruptFrame",
     "Frame",

@@ -8,11 +8,13 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from codec import Frame, Int8, KVArray, Lossless, decode_chunk, encode_chunk
+from codec import CacheGen, Frame, Int8, KVArray, Lossless, decode_chunk, encode_chunk
+from codec.cachegen import LEVELS
 from tests.kv import SPEC, kv_of_any_bits, kv_of_numbers
 
 GOLDEN = Path(__file__).parent / "golden"
 NUM_TOKENS, START = 5, 10
+CACHEGEN_TOKENS = 23  # two whole groups and a part
 
 
 def write(name, codec, kv):
@@ -21,7 +23,7 @@ def write(name, codec, kv):
         print(f"{path.name} is kept")
         return
     frame = encode_chunk(codec, kv, "0123456789abcdef" * 4, START)
-    out = KVArray.empty(kv.spec, NUM_TOKENS)
+    out = KVArray.empty(kv.spec, kv.num_tokens)
     decode_chunk(Frame(frame), out)
     path.write_bytes(frame)
     tensors = {f"{layer}.keys": keys for layer, keys in enumerate(out.keys)}
@@ -36,6 +38,8 @@ def main():
         spec = replace(SPEC, dtype=dtype)
         write(f"lossless-{dtype}", Lossless(), kv_of_any_bits(spec, NUM_TOKENS, seed=20260))
         write(f"int8-{dtype}", Int8(), kv_of_numbers(spec, NUM_TOKENS, seed=20260))
+        for level in LEVELS:
+            write(f"cachegen-{level}-{dtype}", CacheGen(level), kv_of_numbers(spec, CACHEGEN_TOKENS, seed=20260))
 
 
 if __name__ == "__main__":
