@@ -45,17 +45,17 @@ import numpy as np
 import torch
 
 from codec.ans import Tables, decode, encode
-from codec.codable import require_codable
+from codec.codable import require_codable, write
 from codec.codec import Codec, ReadSection
 from codec.errors import CorruptFrame
 from codec.gaussian_tables import gaussian_tables
 from codec.spec import KVSpec
+from codec.upper_half import rounded_up, step_sizes
 
 LEVELS: Mapping[str, tuple[int, int, int]] = {"high": (64, 32, 32), "medium": (32, 16, 16), "low": (16, 16, 8)}
 """Bins of the differences in the first, middle and last third of the layers."""
 GROUP_TOKENS = 10
 _ANCHOR_BINS = 256
-_INFINITY = 0x7F80  # the upper half of its float32; what lies beyond is NaN or negative
 _BINS = frozenset(bins for level in LEVELS.values() for bins in level)
 DELTA_DEVIATIONS = tuple(2.0 ** (half_octave / 2) for half_octave in range(-6, 10))
 ANCHOR_DEVIATIONS = tuple(2.0 ** (half_octave / 2) for half_octave in range(-2, 14))
@@ -121,7 +121,7 @@ class CacheGen(Codec):
         parts = (keys, slice(0, heads * key_dim)), (values, slice(heads * key_dim, None))
         for (out, columns), part_steps in zip(parts, steps.view("<u2").reshape(2, num_tokens), strict=True):
             x = _dequantized(_Quantized(anchors[:, columns], deltas[:, columns], part_steps))
-            out.copy_(torch.from_numpy(x).reshape(num_tokens, heads, -1).transpose(0, 1))
+            write(x.reshape(num_tokens, heads, -1).transpose(1, 0, 2), out)
 
     def _bins(self, layer: int) -> int:
         if self._num_layers is None:
@@ -150,15 +150,16 @@ def _quantized(x: np.ndarray, bins: int) -> _Quantized:
     steps = np.empty(len(x), "<u2")
     steps[is_anchor] = _steps(x[is_anchor], _ANCHOR_BINS)
     anchors = _rounded(x[is_anchor], steps[is_anchor])
-    deltas = x[~is_anchor] - (anchors * _floats(steps[is_anchor]))[group[~is_anchor]]
+    deltas = x[~is_anchor] - (anchors * step_sizes(steps[is_anchor])[:, None])[group[~is_anchor]]
     steps[~is_anchor] = _steps(deltas, bins)
     return _Quantized(anchors, _rounded(deltas, steps[~is_anchor]), steps)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # the steps of a forged frame may be anything finite
 def _dequantized(part: _Quantized) -> np.ndarray:
     """Float32 `[token, channel]`."""
     is_anchor, group = _groups(len(part.steps))
-    steps = _floats(part.steps)
+    steps = step_sizes(part.steps)[:, None]
     anchors = part.anchors * steps[is_anchor]
     x = anchors[group]
     x[~is_anchor] += part.deltas * steps[~is_anchor]
@@ -172,23 +173,14 @@ def _groups(num_tokens: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _steps(x: np.ndarray, bins: int) -> np.ndarray:
-    """Upper halves, uint16 `[token]`, of the float32 steps, rounded up so that every number finds its bin."""
+    """Upper halves, uint16 `[token]`, of the float32 steps, large enough for every number to find its bin."""
     largest = np.abs(x).max(axis=1)
-    bits = (largest / np.float32(bins // 2 - 1)).view(np.uint32)
-    upper = (bits + np.uint32(0xFFFF)) >> 16
-    return np.where(largest > 0, np.maximum(upper, 1), 0).astype("<u2")
-
-
-def _floats(steps: np.ndarray) -> np.ndarray:
-    """Float32 `[token, 1]`. Raises CorruptFrame when a step is negative or not finite."""
-    if steps.size and steps.max() >= _INFINITY:
-        raise CorruptFrame("a step is negative or not finite")
-    return (steps.astype(np.uint32) << 16).view(np.float32)[:, None]
+    return np.maximum(rounded_up(largest / np.float32(bins // 2 - 1)), (largest > 0).astype("<u2"))
 
 
 def _rounded(x: np.ndarray, steps: np.ndarray) -> np.ndarray:
     """Int8 `[token, channel]`: how many steps each number is away from zero."""
-    sizes = _floats(steps)
+    sizes = step_sizes(steps)[:, None]
     multiples: np.ndarray = x / np.where(sizes > 0, sizes, 1)
     return np.rint(multiples).astype(np.int8)
 
@@ -208,7 +200,7 @@ def _cheapest(symbols: np.ndarray, tables: Tables) -> np.ndarray:
     num_symbols = tables.frequencies.shape[1]
     place = np.arange(symbols.shape[1]) * num_symbols + symbols
     counts = np.bincount(place.ravel(), minlength=symbols.shape[1] * num_symbols).reshape(-1, num_symbols)
-    gain = counts @ np.log2(tables.frequencies).T  # [column, table]
+    gain = counts.astype(np.float64) @ np.log2(tables.frequencies).T  # [column, table]
     return gain.argmax(axis=1).astype(np.uint8)
 
 

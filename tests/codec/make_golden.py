@@ -8,12 +8,13 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from codec import CacheGen, Frame, Int8, KVArray, Lossless, decode_chunk, encode_chunk
+from codec import CacheGen, Frame, Int4, Int8, KVArray, Lossless, decode_chunk, encode_chunk
 from codec.cachegen import LEVELS
 from tests.kv import SPEC, kv_of_any_bits, kv_of_numbers
 
 GOLDEN = Path(__file__).parent / "golden"
 NUM_TOKENS, START = 5, 10
+INT4_TOKENS = 67  # a whole group of keys and a part
 CACHEGEN_TOKENS = 23  # two whole groups and a part
 
 
@@ -38,6 +39,7 @@ def main():
         spec = replace(SPEC, dtype=dtype)
         write(f"lossless-{dtype}", Lossless(), kv_of_any_bits(spec, NUM_TOKENS, seed=20260))
         write(f"int8-{dtype}", Int8(), kv_of_numbers(spec, NUM_TOKENS, seed=20260))
+        write(f"int4-{dtype}", Int4(), kv_of_numbers(spec, INT4_TOKENS, seed=20260))
         for level in LEVELS:
             write(f"cachegen-{level}-{dtype}", CacheGen(level), kv_of_numbers(spec, CACHEGEN_TOKENS, seed=20260))
 
