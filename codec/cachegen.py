@@ -24,14 +24,14 @@ Where this differs from the paper, and why:
 * An anchor's symbol is coded as its change from the anchor before, the chunk's first as it is: that
   stands in for the mean that a profiled table would know, and 8-bit anchors cost 0.67 bits per element
   instead of 0.81.
-* The entropy coder is ANS, not an arithmetic coder: the same rate.
+* The entropy coder is range ANS, not an arithmetic coder: the same rate.
 * Differences are coded by step 2 too, scaled by the largest difference of the token. The paper leaves
   the scale open; its released encoder does this to the tokens themselves, without anchors.
 
 Sections per layer. `side` (U8): the bins (1 byte); per channel, keys' before values', the nibbles
 (differences' low, anchors' high) and the first anchor (two's complement), all nibbles before all
 anchors; then per token the upper half of its float32 step (little-endian), all keys' before all
-values'. `anchors` and `deltas` (U8): the streams of the rest, rows of tokens, columns of channels.
+values'. `anchors` and `deltas` (U8): `codec.rans` streams of the rest, rows of tokens, columns of channels.
 """
 
 from __future__ import annotations
@@ -44,11 +44,12 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 
-from codec.ans import Tables, decode, encode
+from codec import rans
 from codec.codable import require_codable, write
 from codec.codec import Codec, ReadSection
 from codec.errors import CorruptFrame
 from codec.gaussian_tables import gaussian_tables
+from codec.rans_tables import Tables
 from codec.spec import KVSpec
 from codec.upper_half import rounded_up, step_sizes
 
@@ -56,6 +57,7 @@ LEVELS: Mapping[str, tuple[int, int, int]] = {"high": (64, 32, 32), "medium": (3
 """Bins of the differences in the first, middle and last third of the layers."""
 GROUP_TOKENS = 10
 _ANCHOR_BINS = 256
+_LANES = 8  # streams are small: more lanes would cost more bytes
 _BINS = frozenset(bins for level in LEVELS.values() for bins in level)
 DELTA_DEVIATIONS = tuple(2.0 ** (half_octave / 2) for half_octave in range(-6, 10))
 ANCHOR_DEVIATIONS = tuple(2.0 ** (half_octave / 2) for half_octave in range(-2, 14))
@@ -100,8 +102,8 @@ class CacheGen(Codec):
         ]
         return {
             "side": np.concatenate(side),
-            "anchors": _stream(changes, anchor_class, _anchor_tables()),
-            "deltas": _stream(deltas, delta_class, _delta_tables(bins)),
+            "anchors": rans.encode(changes, anchor_class, _anchor_tables(), _LANES),
+            "deltas": rans.encode(deltas, delta_class, _delta_tables(bins), _LANES),
         }
 
     def decode_layer(self, layer: int, read: ReadSection, keys: torch.Tensor, values: torch.Tensor) -> None:
@@ -112,11 +114,11 @@ class CacheGen(Codec):
         if bins not in _BINS:
             raise CorruptFrame(f"a layer states {bins} bins, which no level has")
         num_anchors = -(-num_tokens // GROUP_TOKENS)
-        changes = _symbols(read("anchors", np.uint8), num_anchors - 1, classes >> 4, _anchor_tables())
+        changes = rans.decode(read("anchors", np.uint8), num_anchors - 1, classes >> 4, _anchor_tables())
         anchors = np.vstack([first, changes ^ 0x80]).cumsum(axis=0, dtype=np.uint8).view(np.int8)
         if anchors.min() < -127:
             raise CorruptFrame("an anchor lies outside of its bins")
-        symbols = _symbols(read("deltas", np.uint8), num_tokens - num_anchors, classes & 15, _delta_tables(bins))
+        symbols = rans.decode(read("deltas", np.uint8), num_tokens - num_anchors, classes & 15, _delta_tables(bins))
         deltas = symbols.view(np.int8) - np.int8(bins // 2 - 1)
         parts = (keys, slice(0, heads * key_dim)), (values, slice(heads * key_dim, None))
         for (out, columns), part_steps in zip(parts, steps.view("<u2").reshape(2, num_tokens), strict=True):
@@ -202,16 +204,3 @@ def _cheapest(symbols: np.ndarray, tables: Tables) -> np.ndarray:
     counts = np.bincount(place.ravel(), minlength=symbols.shape[1] * num_symbols).reshape(-1, num_symbols)
     gain = counts.astype(np.float64) @ np.log2(tables.frequencies).T  # [column, table]
     return gain.argmax(axis=1).astype(np.uint8)
-
-
-def _stream(symbols: np.ndarray, table_of_column: np.ndarray, tables: Tables) -> np.ndarray:
-    return np.frombuffer(encode(symbols, table_of_column, tables) if symbols.size else b"", np.uint8)
-
-
-def _symbols(stream: np.ndarray, num_rows: int, table_of_column: np.ndarray, tables: Tables) -> np.ndarray:
-    """Uint8 `[num_rows, column]`. Raises CorruptFrame when the stream holds anything else."""
-    if num_rows:
-        return decode(stream, num_rows, table_of_column, tables)
-    if stream.size:
-        raise CorruptFrame("a stream of no symbols is not empty")
-    return np.empty((0, len(table_of_column)), np.uint8)
