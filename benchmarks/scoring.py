@@ -28,9 +28,10 @@ class Distortion:
 def distortion(exact: torch.Tensor, other: torch.Tensor, followed_by: torch.Tensor) -> Distortion:
     """`exact` and `other` are logits `[token, vocabulary]`, `followed_by` the token ids `[token]`."""
     sums = torch.zeros(4, dtype=torch.float64)
-    tensors = (exact, other, followed_by[:, None])
-    for logits, other_logits, token_ids in zip(*(each.split(_TOKENS_AT_ONCE) for each in tensors), strict=True):
-        log_p, log_q = (each.double().log_softmax(dim=-1) for each in (logits, other_logits))
+    for start in range(0, len(followed_by), _TOKENS_AT_ONCE):
+        part = slice(start, start + _TOKENS_AT_ONCE)
+        log_p, log_q = (logits[part].double().log_softmax(dim=-1) for logits in (exact, other))
+        token_ids = followed_by[part, None]
         sums += torch.stack(
             [
                 (log_p.exp() * (log_p - log_q)).sum(),

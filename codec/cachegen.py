@@ -177,14 +177,16 @@ def _groups(num_tokens: int) -> tuple[np.ndarray, np.ndarray]:
 def _steps(x: np.ndarray, bins: int) -> np.ndarray:
     """Upper halves, uint16 `[token]`, of the float32 steps, large enough for every number to find its bin."""
     largest = np.abs(x).max(axis=1)
-    return np.maximum(rounded_up(largest / np.float32(bins // 2 - 1)), (largest > 0).astype("<u2"))
+    steps = rounded_up(largest / np.float32(bins // 2 - 1))
+    steps[(steps == 0) & (largest > 0)] = 1
+    return steps
 
 
 def _rounded(x: np.ndarray, steps: np.ndarray) -> np.ndarray:
     """Int8 `[token, channel]`: how many steps each number is away from zero."""
     sizes = step_sizes(steps)[:, None]
-    multiples: np.ndarray = x / np.where(sizes > 0, sizes, 1)
-    return np.rint(multiples).astype(np.int8)
+    multiples: np.ndarray = np.rint(x / np.where(sizes > 0, sizes, 1)).astype(np.int8)
+    return multiples
 
 
 @cache
@@ -203,4 +205,5 @@ def _cheapest(symbols: np.ndarray, tables: Tables) -> np.ndarray:
     place = np.arange(symbols.shape[1]) * num_symbols + symbols
     counts = np.bincount(place.ravel(), minlength=symbols.shape[1] * num_symbols).reshape(-1, num_symbols)
     gain = counts.astype(np.float64) @ np.log2(tables.frequencies).T  # [column, table]
-    return gain.argmax(axis=1).astype(np.uint8)
+    best: np.ndarray = gain.argmax(axis=1).astype(np.uint8)
+    return best

@@ -13,7 +13,8 @@ def rounded_up(x: np.ndarray) -> np.ndarray:
     """Upper halves, little-endian uint16, of the smallest such numbers that are at least `x` (finite float32)."""
     bits = np.ascontiguousarray(x).view(np.uint32)
     up = ((bits & 0xFFFF) > 0) & (x > 0)
-    return ((bits >> 16) + up).astype("<u2")
+    upper: np.ndarray = ((bits >> 16) + up).astype("<u2")
+    return upper
 
 
 def floats(upper: np.ndarray) -> np.ndarray:
