@@ -162,8 +162,8 @@ def _dequantized(part: _Quantized) -> np.ndarray:
     """Float32 `[token, channel]`."""
     is_anchor, group = _groups(len(part.steps))
     steps = step_sizes(part.steps)[:, None]
-    anchors = part.anchors * steps[is_anchor]
-    x = anchors[group]
+    anchors: np.ndarray = part.anchors * steps[is_anchor]
+    x: np.ndarray = anchors[group]
     x[~is_anchor] += part.deltas * steps[~is_anchor]
     return x
 
