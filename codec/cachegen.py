@@ -18,15 +18,17 @@ Where this differs from the paper, and why:
 
 * The distributions. The paper profiles a table per layer and channel once for a model and ships it with
   the decoder. A frame here needs no profile: each channel names one of 16 Gaussians (half-octave steps
-  of deviation), a nibble for its differences and one for its anchors. Tables counted per chunk cost
-  more: 115 differences are too few to pay for a table per channel (of 64 symbols), and one per layer,
-  or per 4 or 8 classes of channels, loses 0.03 to 0.12 bits per element to the Gaussians.
+  of deviation), a nibble for its differences and one for its anchors. Profiled tables, themselves not
+  counted, would save 0.07 to 0.09 bits per element, nearly all of it in the anchors. Tables counted per
+  chunk cost more than the Gaussians do: one for each layer's keys and values 0.06 to 0.08 bits, 4 or 8
+  for classes of channels up to 0.07; one per channel never pays with 115 differences of 64 values.
 * An anchor's symbol is coded as its change from the anchor before, the chunk's first as it is: that
-  stands in for the mean that a profiled table would know, and 8-bit anchors cost 0.67 bits per element
-  instead of 0.81.
+  stands in for the mean that a profiled table would know, and 8-bit anchors cost 0.7 bits per element
+  instead of 0.8.
 * The entropy coder is range ANS, not an arithmetic coder: the same rate.
-* Differences are coded by step 2 too, scaled by the largest difference of the token. The paper leaves
-  the scale open; its released encoder does this to the tokens themselves, without anchors.
+* The released encoder has no anchors: it does step 2 to the tokens themselves, with bins of its own for
+  values. Here the paper's text decides: the scale is that of a token's differences, and values have the
+  bins of keys.
 
 Sections per layer. `side` (U8): the bins (1 byte); per channel, keys' before values', the nibbles
 (differences' low, anchors' high) and the first anchor (two's complement), all nibbles before all
