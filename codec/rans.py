@@ -1,4 +1,4 @@
-"""Interleaved range ANS: uint8 symbols to bits and back, near their entropy, thousands of lanes wide if need be.
+"""Interleaved range ANS: uint8 symbols to bits and back, near their entropy, many lanes at once.
 
 Range ANS (Duda 2013, arXiv 1311.2540) keeps a number x per coder. Coding a symbol of frequency f and first
 slot b, in a table whose frequencies sum to 4096, makes it (x // f) * 4096 + b + x % f; decoding undoes that,
@@ -38,7 +38,7 @@ from codec.errors import CorruptFrame
 from codec.rans_tables import MAX_SYMBOLS, NUM_SLOTS, Tables
 
 LANES = (8, 16, 32, 64)
-_INITIAL = 1 << 16
+INITIAL_STATE = 1 << 16
 _HEADER_BYTES = 8
 _MAX_STREAM_SYMBOLS = (1 << 32) - 1
 
@@ -53,10 +53,10 @@ def encode(symbols: np.ndarray, table_of_column: np.ndarray, tables: Tables, num
         raise ValueError(f"symbols must be uint8 [row, column], got {symbols.dtype} {symbols.shape}")
     if num_lanes not in LANES:
         raise ValueError(f"num_lanes must be one of {LANES}, got {num_lanes}")
-    rows = _rows(table_of_column, tables, symbols.shape[1]) * (2 * MAX_SYMBOLS)
+    rows = checked_columns(table_of_column, tables, symbols.shape[1]) * (2 * MAX_SYMBOLS)
     if symbols.size and symbols.max() >= tables.num_symbols:
         raise ValueError(f"symbol {symbols.max()} is not one of the {tables.num_symbols} that the tables have")
-    states, words = np.full(num_lanes, _INITIAL, np.uint32), np.empty(symbols.size, np.uint16)
+    states, words = np.full(num_lanes, INITIAL_STATE, np.uint32), np.empty(symbols.size, np.uint16)
     first = rans_kernels.encode(symbols.ravel(), rows, tables.divisors.ravel(), states, words)
     words = words[first:]
     stream = np.empty(_HEADER_BYTES + 4 * num_lanes + 2 * words.size, np.uint8)
@@ -77,21 +77,21 @@ def decode(
     table does not exist, or `out` is not C-contiguous uint8 `[num_rows, column]`. Releases the GIL.
     """
     num_columns = len(table_of_column)
-    rows = _rows(table_of_column, tables, num_columns) * NUM_SLOTS
-    states, words = _parse(stream, num_rows * num_columns)
+    rows = checked_columns(table_of_column, tables, num_columns) * NUM_SLOTS
+    states, words = parse(stream, num_rows * num_columns)
     out = _room(num_rows, num_columns, out)
     if out.size:
-        rows = np.resize(rows, num_columns + rans_kernels.COLUMNS_READ_AHEAD)
+        rows = rows[np.arange(num_columns + rans_kernels.COLUMNS_READ_AHEAD) % num_columns]
         num_words = rans_kernels.decode(words, states, rows, num_columns, tables.slots.ravel(), out.ravel())
     else:
         num_words = 0
-    if num_words != words.size - rans_kernels.WORDS_READ_AHEAD or np.any(states != _INITIAL):
+    if num_words != words.size - rans_kernels.WORDS_READ_AHEAD or (states != INITIAL_STATE).any():
         raise CorruptFrame("the entropy-coded stream does not end where its symbols do")
     return out
 
 
-def _rows(table_of_column: np.ndarray, tables: Tables, num_columns: int) -> np.ndarray:
-    """`table_of_column` as uint32, checked."""
+def checked_columns(table_of_column: np.ndarray, tables: Tables, num_columns: int) -> np.ndarray:
+    """`table_of_column` as uint32 `[num_columns]`. Raises ValueError when a column names no table there is."""
     given = np.asarray(table_of_column)
     if given.shape != (num_columns,) or (given.size and given.dtype.kind not in "iu"):
         raise ValueError(f"table_of_column must be {num_columns} integers, got {given.dtype} {given.shape}")
@@ -115,8 +115,11 @@ def _room(num_rows: int, num_columns: int, out: np.ndarray | None) -> np.ndarray
     return out
 
 
-def _parse(stream: np.ndarray, num_symbols: int) -> tuple[np.ndarray, np.ndarray]:
-    """The states of a stream of `num_symbols` symbols, and its words with room for reading ahead."""
+def parse(stream: np.ndarray, num_symbols: int) -> tuple[np.ndarray, np.ndarray]:
+    """The states uint32 `[lane]` of a stream, and its words, uint16, with `WORDS_READ_AHEAD` zeros behind them.
+
+    Raises CorruptFrame when the header is not that of a stream of `num_symbols` symbols, or was cut short.
+    """
     if stream.dtype != np.uint8 or stream.ndim != 1:
         raise ValueError(f"a stream is uint8 [byte], got {stream.dtype} {stream.shape}")
     if stream.size < _HEADER_BYTES:
@@ -128,7 +131,7 @@ def _parse(stream: np.ndarray, num_symbols: int) -> tuple[np.ndarray, np.ndarray
     if num_lanes not in LANES or stream.size < start or stream.size % 2:
         raise CorruptFrame(f"a stream of {num_lanes} lanes cannot have {stream.size} bytes")
     states = np.ascontiguousarray(stream[_HEADER_BYTES:start]).view("<u4").astype(np.uint32)
-    if states.min() < _INITIAL:
+    if states.min() < INITIAL_STATE:
         raise CorruptFrame("a lane of the stream begins below its range")
     num_words = (stream.size - start) // 2
     words = np.zeros(num_words + rans_kernels.WORDS_READ_AHEAD, np.uint16)

@@ -2,7 +2,7 @@
 
 Decoding comes twice. `_decode_symbols` is the portable loop, one symbol at a time. Where the processor has
 AVX2, `_decode_blocks` takes eight lanes at once: a gather fetches their slots, and a byte shuffle hands the
-next words to those lanes that need one (Giesen 2014, section 4), with no branch that depends on the symbols.
+next words to those lanes that need one (Giesen 2014), with no branch that depends on the symbols.
 
 Neither reads outside of its arrays whatever the stream holds: the slot index is masked, `words` is followed
 by `WORDS_READ_AHEAD` spare ones, and reading stops once the stream is overrun.
@@ -65,7 +65,7 @@ def encode(
         words[first - np.uint64(1)] = state
         full = (state >> np.uint64(20)) >= frequency
         first -= np.uint64(full)
-        state = state >> np.uint64(16) if full else state
+        state >>= np.uint64(full) << np.uint64(4)
         quotient = (state * reciprocal) >> np.uint64(44)
         states[lane] = quotient * (np.uint64(4096) - frequency) + state + start
     return first
@@ -89,7 +89,8 @@ def _decode_1(
     frequency = ((slot >> np.uint32(8)) & np.uint32(4095)) + np.uint32(1)
     state = np.uint32(frequency * (state >> np.uint32(12)) + (slot >> np.uint32(20)))
     short = state < np.uint32(1 << 16)
-    states[lane] = np.uint32(np.uint32(state << np.uint32(16)) | np.uint32(words[word])) if short else state
+    refilled = np.uint32(np.uint32(state << np.uint32(16)) | np.uint32(words[word]))
+    states[lane] = refilled if short else state
     return np.uint64(short)
 
 
