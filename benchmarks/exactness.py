@@ -10,7 +10,6 @@ two steps alone make.
 from __future__ import annotations
 
 import argparse
-import copy
 import statistics
 import tempfile
 from collections import defaultdict
@@ -24,6 +23,7 @@ from transformers import DynamicCache
 
 from benchmarks.corpora import Passages, read_corpus
 from benchmarks.report import Check, at_least, at_most, parser, publish
+from benchmarks.scoring import cache_of, log_probabilities
 from codec import KVArray, codec_from
 from connectors.hf import spec_of, ttft
 from connectors.hf.models import demo_model_dir, fast_dtype, load_model
@@ -78,8 +78,9 @@ def _measure(model: Any, context: SharedContext, codecs: Sequence[str], new_toke
     computed = ttft.computed_context(model, context.context)
     expected = ttft.reference_answer(model, computed, prompt, new_tokens)
     whole = torch.cat([prompt, torch.tensor([expected])], dim=1)
-    single_pass = _log_probabilities(model, whole, None, context.num_tokens)
-    two_steps = _log_probabilities(model, whole, computed, context.num_tokens)
+    behind = whole[:, context.num_tokens : -1]
+    single_pass = log_probabilities(model, whole[:, :-1])[context.num_tokens :]
+    two_steps = log_probabilities(model, behind, computed)
     samples = {"in-process": {"bits": True, "same": True, **_distance(single_pass, two_steps)}}
     for name in codecs:
         with tempfile.TemporaryDirectory(prefix="kvstore-exactness-") as path:
@@ -89,30 +90,11 @@ def _measure(model: Any, context: SharedContext, codecs: Sequence[str], new_toke
             loaded = store.load(store.match(identity, context.context[0].tolist()))
             store.close()
         assert loaded is not None
-        cache = _cache_of(model, loaded)
+        cache = cache_of(model, loaded)
         tokens = ttft.reference_answer(model, cache, prompt, new_tokens)
-        distance = _distance(single_pass, _log_probabilities(model, whole, cache, context.num_tokens))
+        distance = _distance(single_pass, log_probabilities(model, behind, cache))
         samples[name] = {"bits": _equal(computed, loaded), "same": tokens == expected, **distance}
     return samples
-
-
-def _cache_of(model: Any, kv: KVArray) -> DynamicCache:
-    cache = DynamicCache(config=model.config.get_text_config(decoder=True))
-    for layer, (keys, values) in enumerate(zip(kv.keys, kv.values, strict=True)):
-        cache.update(keys[None], values[None], layer)
-    return cache
-
-
-@torch.no_grad()
-def _log_probabilities(model: Any, whole: torch.Tensor, cache: DynamicCache | None, known: int) -> torch.Tensor:
-    """Log-probabilities `[token, vocabulary]` (float64) after each token from position `known` to the last but one."""
-    if cache is None:
-        logits = model(input_ids=whole[:, :-1], use_cache=False).logits[0, known:]
-    else:
-        held = copy.deepcopy(cache)  # a cache grows in use
-        logits = model(input_ids=whole[:, known:-1], past_key_values=held, use_cache=True).logits[0]
-    probabilities: torch.Tensor = logits.double().log_softmax(dim=-1)
-    return probabilities
 
 
 def _distance(reference: torch.Tensor, other: torch.Tensor) -> dict[str, float]:

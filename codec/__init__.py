@@ -1,9 +1,11 @@
 """KV tensors to checked bytes and back. Knows no keys, no disks, no engines."""
 
+from codec.cachegen import CacheGen
 from codec.chunk import decode_chunk, decode_layer, encode_chunk
 from codec.codec import Codec
 from codec.errors import CorruptFrame, KVCacheError, MissingProfile, SpecMismatch, UnknownCodec
 from codec.frame import Frame, FrameHeader, read_header
+from codec.int4 import Int4
 from codec.int8 import Int8
 from codec.kv_array import KVArray
 from codec.lossless import Lossless
@@ -11,10 +13,12 @@ from codec.registry import codec_class, codec_from
 from codec.spec import KVSpec, LayerGroup
 
 __all__ = [
+    "CacheGen",
     "Codec",
     "CorruptFrame",
     "Frame",
     "FrameHeader",
+    "Int4",
     "Int8",
     "KVArray",
     "KVCacheError",

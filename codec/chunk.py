@@ -17,7 +17,7 @@ from codec.registry import codec_from
 
 def encode_chunk(codec: Codec, kv: KVArray, key: str, start: int) -> bytearray:
     """The frame of `kv`, whose first token stands at position `start`, under the name `key`."""
-    sections: dict[str, np.ndarray] = {}
+    codec, sections = codec.for_spec(kv.spec), dict[str, np.ndarray]()
     for layer, (keys, values) in enumerate(zip(kv.keys, kv.values, strict=True)):
         for name, array in codec.encode_layer(layer, keys, values).items():
             sections[f"{layer}.{name}"] = array

@@ -10,6 +10,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 
+from codec.spec import KVSpec
+
 ReadSection = Callable[..., np.ndarray]
 """`read(name, dtype, shape=None)`: one checked section of the layer being decoded, as `Frame.section`."""
 
@@ -33,6 +35,10 @@ class Codec(ABC):
     @abstractmethod
     def from_params(cls, params: Mapping[str, Any]) -> Self:
         """The codec those parameters describe. Raises CorruptFrame when they make no sense."""
+
+    def for_spec(self, spec: KVSpec) -> Codec:
+        """The codec to encode this spec's KV with, of the same `params`: itself unless the model matters."""
+        return self
 
     @abstractmethod
     def encode_layer(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> dict[str, np.ndarray]:

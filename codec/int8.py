@@ -16,11 +16,11 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 
+from codec.codable import require_codable
 from codec.codec import Codec, ReadSection
 from codec.errors import CorruptFrame
 
 _STEPS = 255
-_LARGEST = 1e38  # so that high - low is a float32 too
 
 
 class Int8(Codec):
@@ -48,9 +48,8 @@ class Int8(Codec):
 
 def _quantize(name: str, tensor: torch.Tensor, shared_axis: int) -> dict[str, np.ndarray]:
     x = tensor.detach().float().cpu().numpy()  # [kv_head, token, dim]
+    require_codable(Int8.id, x)
     low, high = x.min(axis=shared_axis, keepdims=True), x.max(axis=shared_axis, keepdims=True)
-    if not (low.min() >= -_LARGEST and high.max() <= _LARGEST):  # false for NaN too
-        raise ValueError(f"int8 cannot code keys and values that are NaN or beyond {_LARGEST:g}; use lossless")
     scale = (high - low) / np.float32(_STEPS)
     codes = np.minimum(np.rint((x - low) / np.where(scale > 0, scale, 1)), _STEPS)  # a subnormal scale is rounded
     return {f"{name}.codes": codes.astype(np.uint8), f"{name}.low": low, f"{name}.scale": scale}

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from importlib.metadata import entry_points
 from typing import Any
 
+from codec.cachegen import CacheGen
 from codec.codec import Codec
 from codec.errors import UnknownCodec
+from codec.int4 import Int4
 from codec.int8 import Int8
 from codec.lossless import Lossless
 
-BUILT_IN: Mapping[str, type[Codec]] = {codec.id: codec for codec in (Lossless, Int8)}
+BUILT_IN: Mapping[str, type[Codec]] = {codec.id: codec for codec in (Lossless, Int8, Int4, CacheGen)}
 
 
 def codec_class(codec_id: str) -> type[Codec]:

@@ -28,6 +28,8 @@ class CodecContract:
     """`codec` is under test; `kv` makes what it can code, `check` says whether it came back as promised."""
 
     codec = None
+    golden = None
+    """The name golden files begin with; the codec's id where a class names none."""
 
     def kv(self, spec, num_tokens, seed):
         return kv_of_numbers(spec, num_tokens, seed)
@@ -115,10 +117,11 @@ class CodecContract:
 
     @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
     def test_frames_of_earlier_releases_decode_to_the_same_bits(self, dtype):
-        frame = Frame((GOLDEN / f"{self.codec.id}-{dtype}.safetensors").read_bytes())
+        name = f"{self.golden or self.codec.id}-{dtype}"
+        frame = Frame((GOLDEN / f"{name}.safetensors").read_bytes())
         frame.verify()
         out = KVArray.empty(frame.header.spec, frame.header.num_tokens)
         decode_chunk(frame, out)
-        expected = load_file(GOLDEN / f"{self.codec.id}-{dtype}.decoded.safetensors")
+        expected = load_file(GOLDEN / f"{name}.decoded.safetensors")
         stored = [expected[f"{layer}.{name}"] for layer in range(out.spec.num_layers) for name in ("keys", "values")]
         assert bits(out) == [tensor.view(torch.uint8).numpy().tobytes() for tensor in stored]

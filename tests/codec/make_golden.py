@@ -9,12 +9,15 @@ from pathlib import Path
 import numpy as np
 from safetensors.torch import save_file
 
-from codec import Frame, Int8, KVArray, Lossless, decode_chunk, encode_chunk, rans
+from codec import CacheGen, Frame, Int4, Int8, KVArray, Lossless, decode_chunk, encode_chunk, rans
+from codec.cachegen import LEVELS
 from tests.codec.rans_cases import laplace_tables, symbols_from
 from tests.kv import SPEC, kv_of_any_bits, kv_of_numbers
 
 GOLDEN = Path(__file__).parent / "golden"
 NUM_TOKENS, START = 5, 10
+INT4_TOKENS = 67  # a whole group of keys and a part
+CACHEGEN_TOKENS = 23  # two whole groups and a part
 
 
 def write(name, codec, kv):
@@ -23,7 +26,7 @@ def write(name, codec, kv):
         print(f"{path.name} is kept")
         return
     frame = encode_chunk(codec, kv, "0123456789abcdef" * 4, START)
-    out = KVArray.empty(kv.spec, NUM_TOKENS)
+    out = KVArray.empty(kv.spec, kv.num_tokens)
     decode_chunk(Frame(frame), out)
     path.write_bytes(frame)
     tensors = {f"{layer}.keys": keys for layer, keys in enumerate(out.keys)}
@@ -50,6 +53,9 @@ def main():
         spec = replace(SPEC, dtype=dtype)
         write(f"lossless-{dtype}", Lossless(), kv_of_any_bits(spec, NUM_TOKENS, seed=20260))
         write(f"int8-{dtype}", Int8(), kv_of_numbers(spec, NUM_TOKENS, seed=20260))
+        write(f"int4-{dtype}", Int4(), kv_of_numbers(spec, INT4_TOKENS, seed=20260))
+        for level in LEVELS:
+            write(f"cachegen-{level}-{dtype}", CacheGen(level), kv_of_numbers(spec, CACHEGEN_TOKENS, seed=20260))
     for num_lanes in rans.LANES:
         write_stream(num_lanes)
 
