@@ -8,8 +8,12 @@ from codec.frame import Frame, FrameHeader, read_header
 from codec.int8 import Int8
 from codec.kv_array import KVArray
 from codec.lossless import Lossless
+from codec.profile import Profile
+from codec.profiles import register
 from codec.registry import codec_class, codec_from
+from codec.rotary import Rotary, UnsupportedRotary
 from codec.spec import KVSpec, LayerGroup
+from codec.transform import Transform
 
 __all__ = [
     "CacheGen",
@@ -24,12 +28,17 @@ __all__ = [
     "LayerGroup",
     "Lossless",
     "MissingProfile",
+    "Profile",
+    "Rotary",
     "SpecMismatch",
+    "Transform",
     "UnknownCodec",
+    "UnsupportedRotary",
     "codec_class",
     "codec_from",
     "decode_chunk",
     "decode_layer",
     "encode_chunk",
     "read_header",
+    "register",
 ]

@@ -11,8 +11,9 @@ from codec.codec import Codec
 from codec.errors import UnknownCodec
 from codec.int8 import Int8
 from codec.lossless import Lossless
+from codec.transform import Transform
 
-BUILT_IN: Mapping[str, type[Codec]] = {codec.id: codec for codec in (Lossless, Int8, CacheGen)}
+BUILT_IN: Mapping[str, type[Codec]] = {codec.id: codec for codec in (Lossless, Int8, CacheGen, Transform)}
 
 
 def codec_class(codec_id: str) -> type[Codec]:

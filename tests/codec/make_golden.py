@@ -8,8 +8,9 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from codec import CacheGen, Frame, Int8, KVArray, Lossless, decode_chunk, encode_chunk
+from codec import CacheGen, Frame, Int8, KVArray, Lossless, Profile, Transform, decode_chunk, encode_chunk, register
 from codec.cachegen import LEVELS
+from tests.codec.calibrated import profile_for
 from tests.kv import SPEC, kv_of_any_bits, kv_of_numbers
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -17,12 +18,12 @@ NUM_TOKENS, START = 5, 10
 CACHEGEN_TOKENS = 23  # two whole groups and a part
 
 
-def write(name, codec, kv):
+def write(name, codec, kv, start=START):
     path = GOLDEN / f"{name}.safetensors"
     if path.exists():
         print(f"{path.name} is kept")
         return
-    frame = encode_chunk(codec, kv, "0123456789abcdef" * 4, START)
+    frame = encode_chunk(codec, kv, "0123456789abcdef" * 4, start)
     out = KVArray.empty(kv.spec, kv.num_tokens)
     decode_chunk(Frame(frame), out)
     path.write_bytes(frame)
@@ -32,12 +33,21 @@ def write(name, codec, kv):
     print(f"{path.name} is written")
 
 
+def golden_profile():
+    """The profile that the golden frames of `transform` were coded with."""
+    path = GOLDEN / "transform.profile.safetensors"
+    if not path.exists():
+        profile_for(SPEC).save(path)
+    return register(Profile.load(path))
+
+
 def main():
     GOLDEN.mkdir(exist_ok=True)
     for dtype in ("bfloat16", "float16", "float32"):
         spec = replace(SPEC, dtype=dtype)
         write(f"lossless-{dtype}", Lossless(), kv_of_any_bits(spec, NUM_TOKENS, seed=20260))
         write(f"int8-{dtype}", Int8(), kv_of_numbers(spec, NUM_TOKENS, seed=20260))
+        write(f"transform-{dtype}", Transform(golden_profile()), kv_of_numbers(spec, NUM_TOKENS, seed=20260), start=0)
         for level in LEVELS:
             write(f"cachegen-{level}-{dtype}", CacheGen(level), kv_of_numbers(spec, CACHEGEN_TOKENS, seed=20260))
 
