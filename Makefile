@@ -28,6 +28,8 @@ bench: install
 	mkdir -p out
 	$(BIN)/python -m benchmarks.ttft --quick --json out/ttft.json
 	$(BIN)/python -m benchmarks.exactness --quick --json out/exactness.json
+	$(BIN)/python -m benchmarks.rate_distortion --quick --json out/rate_distortion.json --png out/rate_distortion.png
+	$(BIN)/python -m benchmarks.codec_speed --quick --json out/codec_speed.json
 
 install: $(VENV)/.installed
 

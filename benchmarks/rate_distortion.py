@@ -33,10 +33,10 @@ from codec import Codec, Frame, KVArray, KVSpec, codec_from, decode_chunk, encod
 from connectors.hf import spec_of, ttft
 from connectors.hf.corpora import read_corpus
 from connectors.hf.models import demo_model_dir, fast_dtype, load_model
-from connectors.hf.scoring import Distortion, cache_of, distortion, log_probabilities
+from connectors.hf.scoring import Distortion, cache_of, distortion, logits_behind
 
 _CHUNK_TOKENS = 128
-_CODECS = "lossless,int8,cachegen:level=high,cachegen:level=medium,cachegen:level=low"
+_CODECS = "lossless,int8,int4,cachegen:level=high,cachegen:level=medium,cachegen:level=low"
 _EQUAL_KL = (0.01, 0.04)
 _BFLOAT16_BITS = 16
 
@@ -112,7 +112,7 @@ def _measure(
     """Per codec the bytes of one text's frames, and what their loss does to the predictions behind them."""
     computed = ttft.computed_context(model, window[:, :context])
     behind, followed_by = window[:, context:-1], window[0, context + 1 :]
-    exact = log_probabilities(model, behind, computed)
+    exact = logits_behind(model, behind, computed)
     sides = (tuple(getattr(layer, side)[0].bfloat16() for layer in computed.layers) for side in ("keys", "values"))
     kv = KVArray(spec, *sides)
     measured = {}
@@ -120,7 +120,7 @@ def _measure(
         num_bytes, decoded = _through_frames(codec, kv)
         for back, original in zip((*decoded.keys, *decoded.values), (*kv.keys, *kv.values), strict=True):
             back[:, :exact_sinks] = original[:, :exact_sinks]
-        other = log_probabilities(model, behind, cache_of(model, decoded))
+        other = logits_behind(model, behind, cache_of(model, decoded))
         measured[name] = num_bytes, distortion(exact, other, followed_by)
     return measured
 

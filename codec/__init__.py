@@ -5,6 +5,7 @@ from codec.chunk import decode_chunk, decode_layer, encode_chunk
 from codec.codec import Codec
 from codec.errors import CorruptFrame, KVCacheError, MissingProfile, SpecMismatch, UnknownCodec
 from codec.frame import Frame, FrameHeader, read_header
+from codec.int4 import Int4
 from codec.int8 import Int8
 from codec.kv_array import KVArray
 from codec.lossless import Lossless
@@ -21,6 +22,7 @@ __all__ = [
     "CorruptFrame",
     "Frame",
     "FrameHeader",
+    "Int4",
     "Int8",
     "KVArray",
     "KVCacheError",

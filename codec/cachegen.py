@@ -18,20 +18,22 @@ Where this differs from the paper, and why:
 
 * The distributions. The paper profiles a table per layer and channel once for a model and ships it with
   the decoder. A frame here needs no profile: each channel names one of 16 Gaussians (half-octave steps
-  of deviation), a nibble for its differences and one for its anchors. Tables counted per chunk cost
-  more: 115 differences are too few to pay for a table per channel (of 64 symbols), and one per layer,
-  or per 4 or 8 classes of channels, loses 0.03 to 0.12 bits per element to the Gaussians.
+  of deviation), a nibble for its differences and one for its anchors. Profiled tables, themselves not
+  counted, would save 0.07 to 0.09 bits per element, nearly all of it in the anchors. Tables counted per
+  chunk cost more than the Gaussians do: one for each layer's keys and values 0.06 to 0.08 bits, 4 or 8
+  for classes of channels up to 0.07; one per channel never pays with 115 differences of 64 values.
 * An anchor's symbol is coded as its change from the anchor before, the chunk's first as it is: that
-  stands in for the mean that a profiled table would know, and 8-bit anchors cost 0.67 bits per element
-  instead of 0.81.
-* The entropy coder is ANS, not an arithmetic coder: the same rate.
-* Differences are coded by step 2 too, scaled by the largest difference of the token. The paper leaves
-  the scale open; its released encoder does this to the tokens themselves, without anchors.
+  stands in for the mean that a profiled table would know, and 8-bit anchors cost 0.7 bits per element
+  instead of 0.8.
+* The entropy coder is range ANS, not an arithmetic coder: the same rate.
+* The released encoder has no anchors: it does step 2 to the tokens themselves, with bins of its own for
+  values. Here the paper's text decides: the scale is that of a token's differences, and values have the
+  bins of keys.
 
 Sections per layer. `side` (U8): the bins (1 byte); per channel, keys' before values', the nibbles
 (differences' low, anchors' high) and the first anchor (two's complement), all nibbles before all
 anchors; then per token the upper half of its float32 step (little-endian), all keys' before all
-values'. `anchors` and `deltas` (U8): the streams of the rest, rows of tokens, columns of channels.
+values'. `anchors` and `deltas` (U8): `codec.rans` streams of the rest, rows of tokens, columns of channels.
 """
 
 from __future__ import annotations
@@ -44,18 +46,20 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 
-from codec.ans import Tables, decode, encode
-from codec.codable import require_codable
+from codec import rans
+from codec.codable import require_codable, write
 from codec.codec import Codec, ReadSection
 from codec.errors import CorruptFrame
 from codec.gaussian_tables import gaussian_tables
+from codec.rans_tables import Tables
 from codec.spec import KVSpec
+from codec.upper_half import rounded_up, step_sizes
 
 LEVELS: Mapping[str, tuple[int, int, int]] = {"high": (64, 32, 32), "medium": (32, 16, 16), "low": (16, 16, 8)}
 """Bins of the differences in the first, middle and last third of the layers."""
 GROUP_TOKENS = 10
 _ANCHOR_BINS = 256
-_INFINITY = 0x7F80  # the upper half of its float32; what lies beyond is NaN or negative
+_LANES = 8  # streams are small: more lanes would cost more bytes
 _BINS = frozenset(bins for level in LEVELS.values() for bins in level)
 DELTA_DEVIATIONS = tuple(2.0 ** (half_octave / 2) for half_octave in range(-6, 10))
 ANCHOR_DEVIATIONS = tuple(2.0 ** (half_octave / 2) for half_octave in range(-2, 14))
@@ -100,8 +104,8 @@ class CacheGen(Codec):
         ]
         return {
             "side": np.concatenate(side),
-            "anchors": _stream(changes, anchor_class, _anchor_tables()),
-            "deltas": _stream(deltas, delta_class, _delta_tables(bins)),
+            "anchors": rans.encode(changes, anchor_class, _anchor_tables(), _LANES),
+            "deltas": rans.encode(deltas, delta_class, _delta_tables(bins), _LANES),
         }
 
     def decode_layer(
@@ -114,16 +118,16 @@ class CacheGen(Codec):
         if bins not in _BINS:
             raise CorruptFrame(f"a layer states {bins} bins, which no level has")
         num_anchors = -(-num_tokens // GROUP_TOKENS)
-        changes = _symbols(read("anchors", np.uint8), num_anchors - 1, classes >> 4, _anchor_tables())
+        changes = rans.decode(read("anchors", np.uint8), num_anchors - 1, classes >> 4, _anchor_tables())
         anchors = np.vstack([first, changes ^ 0x80]).cumsum(axis=0, dtype=np.uint8).view(np.int8)
         if anchors.min() < -127:
             raise CorruptFrame("an anchor lies outside of its bins")
-        symbols = _symbols(read("deltas", np.uint8), num_tokens - num_anchors, classes & 15, _delta_tables(bins))
+        symbols = rans.decode(read("deltas", np.uint8), num_tokens - num_anchors, classes & 15, _delta_tables(bins))
         deltas = symbols.view(np.int8) - np.int8(bins // 2 - 1)
         parts = (keys, slice(0, heads * key_dim)), (values, slice(heads * key_dim, None))
         for (out, columns), part_steps in zip(parts, steps.view("<u2").reshape(2, num_tokens), strict=True):
             x = _dequantized(_Quantized(anchors[:, columns], deltas[:, columns], part_steps))
-            out.copy_(torch.from_numpy(x).reshape(num_tokens, heads, -1).transpose(0, 1))
+            write(x.reshape(num_tokens, heads, -1).transpose(1, 0, 2), out)
 
     def _bins(self, layer: int) -> int:
         if self._num_layers is None:
@@ -152,17 +156,18 @@ def _quantized(x: np.ndarray, bins: int) -> _Quantized:
     steps = np.empty(len(x), "<u2")
     steps[is_anchor] = _steps(x[is_anchor], _ANCHOR_BINS)
     anchors = _rounded(x[is_anchor], steps[is_anchor])
-    deltas = x[~is_anchor] - (anchors * _floats(steps[is_anchor]))[group[~is_anchor]]
+    deltas = x[~is_anchor] - (anchors * step_sizes(steps[is_anchor])[:, None])[group[~is_anchor]]
     steps[~is_anchor] = _steps(deltas, bins)
     return _Quantized(anchors, _rounded(deltas, steps[~is_anchor]), steps)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # the steps of a forged frame may be anything finite
 def _dequantized(part: _Quantized) -> np.ndarray:
     """Float32 `[token, channel]`."""
     is_anchor, group = _groups(len(part.steps))
-    steps = _floats(part.steps)
-    anchors = part.anchors * steps[is_anchor]
-    x = anchors[group]
+    steps = step_sizes(part.steps)[:, None]
+    anchors: np.ndarray = part.anchors * steps[is_anchor]
+    x: np.ndarray = anchors[group]
     x[~is_anchor] += part.deltas * steps[~is_anchor]
     return x
 
@@ -174,25 +179,18 @@ def _groups(num_tokens: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _steps(x: np.ndarray, bins: int) -> np.ndarray:
-    """Upper halves, uint16 `[token]`, of the float32 steps, rounded up so that every number finds its bin."""
+    """Upper halves, uint16 `[token]`, of the float32 steps, large enough for every number to find its bin."""
     largest = np.abs(x).max(axis=1)
-    bits = (largest / np.float32(bins // 2 - 1)).view(np.uint32)
-    upper = (bits + np.uint32(0xFFFF)) >> 16
-    return np.where(largest > 0, np.maximum(upper, 1), 0).astype("<u2")
-
-
-def _floats(steps: np.ndarray) -> np.ndarray:
-    """Float32 `[token, 1]`. Raises CorruptFrame when a step is negative or not finite."""
-    if steps.size and steps.max() >= _INFINITY:
-        raise CorruptFrame("a step is negative or not finite")
-    return (steps.astype(np.uint32) << 16).view(np.float32)[:, None]
+    steps = rounded_up(largest / np.float32(bins // 2 - 1))
+    steps[(steps == 0) & (largest > 0)] = 1
+    return steps
 
 
 def _rounded(x: np.ndarray, steps: np.ndarray) -> np.ndarray:
     """Int8 `[token, channel]`: how many steps each number is away from zero."""
-    sizes = _floats(steps)
-    multiples: np.ndarray = x / np.where(sizes > 0, sizes, 1)
-    return np.rint(multiples).astype(np.int8)
+    sizes = step_sizes(steps)[:, None]
+    multiples: np.ndarray = np.rint(x / np.where(sizes > 0, sizes, 1)).astype(np.int8)
+    return multiples
 
 
 @cache
@@ -210,18 +208,6 @@ def _cheapest(symbols: np.ndarray, tables: Tables) -> np.ndarray:
     num_symbols = tables.frequencies.shape[1]
     place = np.arange(symbols.shape[1]) * num_symbols + symbols
     counts = np.bincount(place.ravel(), minlength=symbols.shape[1] * num_symbols).reshape(-1, num_symbols)
-    gain = counts @ np.log2(tables.frequencies).T  # [column, table]
-    return gain.argmax(axis=1).astype(np.uint8)
-
-
-def _stream(symbols: np.ndarray, table_of_column: np.ndarray, tables: Tables) -> np.ndarray:
-    return np.frombuffer(encode(symbols, table_of_column, tables) if symbols.size else b"", np.uint8)
-
-
-def _symbols(stream: np.ndarray, num_rows: int, table_of_column: np.ndarray, tables: Tables) -> np.ndarray:
-    """Uint8 `[num_rows, column]`. Raises CorruptFrame when the stream holds anything else."""
-    if num_rows:
-        return decode(stream, num_rows, table_of_column, tables)
-    if stream.size:
-        raise CorruptFrame("a stream of no symbols is not empty")
-    return np.empty((0, len(table_of_column)), np.uint8)
+    gain = counts.astype(np.float64) @ np.log2(tables.frequencies).T  # [column, table]
+    best: np.ndarray = gain.argmax(axis=1).astype(np.uint8)
+    return best

@@ -17,8 +17,9 @@ from functools import cached_property
 
 import numpy as np
 
-from codec.ans import Tables, decode, encode
 from codec.errors import CorruptFrame
+from codec.rans import decode, encode
+from codec.rans_tables import NUM_SLOTS, Tables
 
 REACH = 30
 ESCAPE = 2 * REACH + 1
@@ -26,6 +27,8 @@ NUM_SYMBOLS = ESCAPE + 1
 ESCAPE_BITS = 32
 NUM_EXPECTATIONS = 32
 _PER_OCTAVE, _LOWEST = 2, -16
+_MAX_TABLES = 255  # and the choice of none fit into a byte
+_CHOICE_LANES, _LANES = 8, 16  # streams are short: few hundred choices, some ten thousand symbols
 
 
 def expectations(deviations: np.ndarray, step: float) -> np.ndarray:
@@ -45,7 +48,7 @@ def histograms(symbols: np.ndarray) -> np.ndarray:
 
 def bits_of(frequencies: np.ndarray) -> np.ndarray:
     """What each outcome costs under each distribution `[distribution, outcome]`, in bits."""
-    bits: np.ndarray = np.log2(1 << 12) - np.log2(frequencies.astype(np.float64))
+    bits: np.ndarray = np.log2(NUM_SLOTS) - np.log2(frequencies.astype(np.float64))
     return bits
 
 
@@ -57,13 +60,14 @@ class ColumnTables:
     choices: np.ndarray
 
     def __post_init__(self) -> None:
+        shapes = (self.frequencies.shape, self.choices.shape)
         num_tables = len(self.frequencies)
-        for array, shape in (
-            (self.frequencies, (num_tables, NUM_SYMBOLS)),
-            (self.choices, (NUM_EXPECTATIONS, num_tables + 1)),
-        ):
-            if not 0 < num_tables < 255 or array.shape != shape or np.any(array.sum(axis=1, dtype=np.int64) != 1 << 12):
-                raise CorruptFrame(f"tables of shape {array.shape} are none of this format, or do not add up")
+        if num_tables > _MAX_TABLES or shapes != ((num_tables, NUM_SYMBOLS), (NUM_EXPECTATIONS, num_tables + 1)):
+            raise CorruptFrame(f"tables of shapes {shapes} are none of this format")
+        try:
+            _ = self._tables, self._choice_tables
+        except ValueError as error:
+            raise CorruptFrame(f"the tables are no distributions: {error}") from error
 
     @cached_property
     def _tables(self) -> Tables:
@@ -89,14 +93,14 @@ class ColumnTables:
         chosen: np.ndarray = bits.argmin(axis=1)
         return chosen.astype(np.uint8)
 
-    def encode(self, symbols: np.ndarray, expected: np.ndarray) -> tuple[bytes, bytes]:
-        """The streams of the choices and of the symbols, uint8 `[row, column]`."""
+    def encode(self, symbols: np.ndarray, expected: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The streams, uint8, of the choices and of `symbols`, uint8 `[row, column]`."""
         chosen = self.choose(histograms(symbols), expected)
         coded = np.flatnonzero(chosen)
-        choices = encode(chosen[None], expected, self._choice_tables)
+        choices = encode(chosen[None], expected, self._choice_tables, _CHOICE_LANES)
         if not coded.size:
-            return choices, b""
-        return choices, encode(np.ascontiguousarray(symbols[:, coded]), chosen[coded] - 1, self._tables)
+            return choices, choices[:0]
+        return choices, encode(np.ascontiguousarray(symbols[:, coded]), chosen[coded] - 1, self._tables, _LANES)
 
     def decode(
         self, choices: np.ndarray, stream: np.ndarray, num_rows: int, expected: np.ndarray

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from codec.ans import Tables, fit_tables
+from codec.rans_tables import Tables, fit_tables
 
 _COUNTS = 1 << 24
 

@@ -131,7 +131,12 @@ def _basis(frame: Frame, name: str, dim: int) -> Basis:
 
 def _checked(settings: Mapping[str, object]) -> dict[str, Any]:
     sinks, dead_zone, levels = settings["sinks"], settings["dead_zone"], settings["levels"]
-    if type(sinks) is not int or not 0 <= sinks <= 1 << 16 or type(dead_zone) is not float or not 0 <= dead_zone < 0.5:
+    if (
+        type(sinks) is not int
+        or not 0 <= sinks <= 1 << 16
+        or type(dead_zone) is not float
+        or not -0.5 < dead_zone < 0.5
+    ):
         raise CorruptFrame(f"the profile's settings make no sense: {dict(settings)}")
     if type(levels) is not dict or not all(type(step) is float and 0 < step < np.inf for step in levels.values()):
         raise CorruptFrame(f"the profile's levels make no sense: {levels!r}")

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from codec.ans import fit_tables
-from codec.column_tables import ESCAPE, ESCAPE_BITS, NUM_EXPECTATIONS, NUM_SYMBOLS, REACH, ColumnTables
+from codec.column_tables import ESCAPE, ESCAPE_BITS, NUM_EXPECTATIONS, NUM_SYMBOLS, REACH, ColumnTables, bits_of
+from codec.rans_tables import fit_tables
 
 _ROUNDS = 12
 
@@ -22,7 +22,7 @@ def fit_column_tables(counts: np.ndarray, expected: np.ndarray, num_tables: int)
     joined = _by_width(nonzero, num_tables)
     for _ in range(_ROUNDS):
         frequencies = _frequencies(nonzero, joined, num_tables)
-        bits = np.log2(1 << 12) - np.log2(frequencies.astype(np.float32)).T
+        bits = bits_of(frequencies).T.astype(np.float32)
         bits[ESCAPE] += ESCAPE_BITS
         joined = (nonzero @ bits).argmin(axis=1)
     choice = np.zeros(len(counts), np.int64)
@@ -46,7 +46,7 @@ def _frequencies(counts: np.ndarray, joined: np.ndarray, num_tables: int) -> np.
         pooled[table] = counts[joined == table].sum(axis=0)
     pooled[:, :ESCAPE] += pooled[:, ESCAPE - 1 :: -1]
     pooled[:, ESCAPE] *= 2
-    return _never_zero(pooled)
+    return fit_tables(pooled).frequencies
 
 
 def _choices(choice: np.ndarray, expected: np.ndarray, num_tables: int) -> np.ndarray:
@@ -55,11 +55,4 @@ def _choices(choice: np.ndarray, expected: np.ndarray, num_tables: int) -> np.nd
     for row in np.flatnonzero(pooled.sum(axis=1) == 0):  # never seen: as what was seen nearest to it
         seen = np.flatnonzero(pooled.sum(axis=1) >= 1)
         pooled[row] = pooled[seen[np.abs(seen - row).argmin()]] * 0.5 if seen.size else 1
-    return _never_zero(pooled)
-
-
-def _never_zero(pooled: np.ndarray) -> np.ndarray:
-    """Frequencies in which everything can be coded."""
-    totals = pooled.sum(axis=1, keepdims=True)
-    shares = np.where(totals > 0, pooled / np.maximum(totals, 1e-9), 1 / pooled.shape[1])
-    return fit_tables(np.maximum(np.rint(shares * (1 << 24)), 1).astype(np.int64)).frequencies
+    return fit_tables(pooled).frequencies

@@ -114,8 +114,8 @@ class Transform(Codec):
         symbols = symbols_of(multiples, self._profile.dead_zone)
         escapes = multiples[symbols == ESCAPE].astype("<f4")
         choices, stream = self._profile.tables.encode(symbols, self._expected[layer])
-        sizes = np.array([escapes.size, len(choices)], _COUNTS)
-        return np.frombuffer(sizes.tobytes() + escapes.tobytes() + choices + stream, np.uint8)
+        sizes = np.array([escapes.size, choices.size], _COUNTS)
+        return np.concatenate([sizes.view(np.uint8), escapes.view(np.uint8), choices, stream])
 
     def _unpacked(self, layer: int, packed: np.ndarray, num_tokens: int) -> tuple[np.ndarray, np.ndarray]:
         """Which components are coded, and their multiples of the step, float32 `[token, those components]`."""

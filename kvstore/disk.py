@@ -153,8 +153,7 @@ class DiskTier(Tier):
     def put(self, entries: Sequence[tuple[ChunkKey, Frame]], prefix: Sequence[ChunkKey] = ()) -> int:
         prompt, stored = [*prefix, *(key for key, _ in entries)], 0
         with self._writing:
-            with self._lock:
-                self._ledger.refresh(prompt)
+            self._note(prompt, hits=0)
             for group in _groups(entries):
                 try:
                     fitted = self._put_group(group, prompt, len(prefix) + stored)
@@ -166,8 +165,7 @@ class DiskTier(Tier):
                 stored += fitted
                 if fitted < len(group):
                     break
-            with self._lock:
-                self._ledger.refresh(prompt)
+            self._note(prompt, hits=0)
         return stored
 
     def _put_group(self, group: Sequence[tuple[ChunkKey, Frame]], prompt: Sequence[ChunkKey], num_before: int) -> int:
@@ -209,8 +207,11 @@ class DiskTier(Tier):
 
     def touch(self, keys: Sequence[ChunkKey]) -> None:
         """Remembered in memory and written with the next put, or on close."""
+        self._note(keys, hits=1)
+
+    def _note(self, keys: Sequence[ChunkKey], hits: int) -> None:
         with self._lock:
-            self._ledger.touch(keys, self._clock())
+            self._ledger.touch(keys, self._clock(), hits)
             self._touched.update(keys)
 
     def _take_touched(self) -> list[Entry]:

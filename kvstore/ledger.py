@@ -59,17 +59,12 @@ class Ledger:
     def entry(self, key: ChunkKey) -> Entry | None:
         return self._entries.get(key)
 
-    def touch(self, keys: Sequence[ChunkKey], now_s: float) -> None:
-        """Counts one use of each held key; the last key was used first, as far as order goes."""
+    def touch(self, keys: Sequence[ChunkKey], now_s: float, hits: int = 1) -> None:
+        """Notes a use of each held key, the last one first, and counts it as `hits`: 0 when it was only saved."""
         for index, key in reversed(list(enumerate(keys))):
             if (entry := self._entries.get(key)) is not None:
-                self._entries[key] = replace(entry, used_at_s=used_at_s(index, now_s), hits=entry.hits + 1)
+                self._entries[key] = replace(entry, used_at_s=used_at_s(index, now_s), hits=entry.hits + hits)
                 self._policy.touch(key)
-
-    def refresh(self, keys: Sequence[ChunkKey]) -> None:
-        """Makes the last key the first of these to go, without counting a use."""
-        for key in reversed(keys):
-            self._policy.touch(key)
 
     def victims_for(self, size_bytes: int, keep: Collection[ChunkKey]) -> Iterator[ChunkKey]:
         """Drops and yields keys until `size_bytes` more fit, never one of `keep`; may end before they fit."""

@@ -44,7 +44,7 @@ class MemoryTier(Tier):
         prompt = [*prefix, *(key for key, _ in entries)]
         keep, now_s, stored = set(prompt), self._clock(), 0
         with self._lock:
-            self._ledger.refresh(prompt)
+            self._ledger.touch(prompt, now_s, hits=0)
             for key, frame in entries:
                 self._drop(key)
                 for victim in self._ledger.victims_for(len(frame), keep):
@@ -55,7 +55,7 @@ class MemoryTier(Tier):
                 self._frames[key] = memoryview(frame).toreadonly()
                 self._ledger.add(Entry(key, len(frame), now_s, used_at_s(len(prefix) + stored, now_s), hits=0))
                 stored += 1
-            self._ledger.refresh(prompt)
+            self._ledger.touch(prompt, now_s, hits=0)
             return stored
 
     def delete(self, key: ChunkKey) -> bool:

@@ -14,6 +14,7 @@ NAMES = {
     "chunks_loaded": "chunks read, verified and decoded",
     "tokens_loaded": "tokens delivered from the store",
     "tokens_computed": "prompt tokens the engine had to compute",
+    "loads_failed": "loads that raised; the log has the error and the engine computed instead",
     "chunks_vanished": "chunks matched and gone when they were loaded",
     "chunks_corrupt": "chunks that failed a check and were quarantined",
     "chunks_evicted": "chunks dropped to keep a byte budget",

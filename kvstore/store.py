@@ -1,8 +1,10 @@
 """KVStore: save, match, load, check. Tokens and KV arrays in, KV arrays out; everything between is here.
 
-save   tokens, KV -> keys -> skip what is held -> encode -> frames -> tier
-match  tokens -> keys -> how many leading chunks are held (metadata only)
-load   match -> frames -> verify -> decode, in order; stops at the first chunk gone or damaged
+The two paths:
+
+    save   tokens, KV -> keys -> skip what is held -> encode -> frames -> tier
+    match  tokens -> keys -> how many leading chunks are held (metadata only)
+    load   match -> frames -> verify -> decode, in order; stops at the first chunk gone or damaged
 """
 
 from __future__ import annotations
@@ -126,6 +128,8 @@ class KVStore:
         try:
             frame = Frame(data)
             _check_place(frame, key, start)
+            if frame.header.codec != self.codec.id:
+                raise CorruptFrame(f"the frame is coded with {frame.header.codec}, asked for was {self.codec.id}")
             decode_chunk(frame, out)
         except (CorruptFrame, SpecMismatch, UnknownCodec, MissingProfile) as error:
             self._quarantine(key, error)
@@ -154,7 +158,6 @@ class KVStore:
         held = self.tier.match(keys)
         reachable = held >= start // self.chunk_tokens
         saved = self._save_chunks(keys, held, kv, start) if reachable else 0
-        self.tier.touch(keys[: held + saved])
         result = Saved(saved, held, len(keys) - held - saved)
         self.metrics.count("chunks_saved", result.saved)
         self.metrics.count("chunks_held", result.held)

@@ -1,8 +1,9 @@
 """CachedModel: a transformers model whose `generate` keeps its KV in a store and takes it back from there.
 
-store = open_store()
-model = CachedModel(AutoModelForCausalLM.from_pretrained(name), store)
-model.generate(**tokenizer(prompt, return_tensors="pt"), max_new_tokens=64)
+What a user writes:
+
+    with CachedModel.open(AutoModelForCausalLM.from_pretrained(name)) as model:
+        model.generate(**tokenizer(prompt, return_tensors="pt"), max_new_tokens=64)
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from transformers import PreTrainedModel, StoppingCriteria, StoppingCriteriaList
 
 from codec import KVSpec
 from connectors.hf.cache import StoreCache
-from connectors.hf.prefix import load_prefix
+from connectors.hf.prefix import Prefix, load_prefix, no_prefix
 from connectors.hf.request import Bypass, Request, read_request
 from connectors.hf.spec import UnsupportedModel, max_exact_tokens, spec_of
 from connectors.save_queue import SaveQueue
 from connectors.settings import Settings, build_store, load_settings
-from kvstore import InvalidRequest, KVStore, LoRA
+from kvstore import InvalidRequest, KVStore, LoRA, SpecMismatch
 
 _log = logging.getLogger(__name__)
 _DEFAULT_QUEUE_BYTES = 1 << 30
@@ -98,25 +99,43 @@ class CachedModel:
             self.store.metrics.count("requests_bypassed")
             _log.info("a request goes past the store: %s", reason)
             return self.model.generate(inputs, **kwargs)
-        matches = [self.store.match(self._identity, row.token_ids) for row in request.rows]
-        prefix = load_prefix(self.model, self.store, self.spec, request, matches)
+        prefix = self._load(request)
         self.store.metrics.count(
             "tokens_computed", sum(len(row.token_ids) for row in request.rows) - sum(prefix.loaded)
         )
         if request.copies > 1 and prefix.cache.get_seq_length():
             prefix.cache.batch_repeat_interleave(request.copies)
         save = _SavePrompts(self, request, prefix.cache, prefix.loaded)
-        criteria = StoppingCriteriaList([*(kwargs.pop("stopping_criteria", None) or ()), save])
-        output = self.model.generate(inputs, **kwargs, past_key_values=prefix.cache, stopping_criteria=criteria)
+        criteria = StoppingCriteriaList([*(kwargs.get("stopping_criteria") or ()), save])
+        own = {"past_key_values": prefix.cache, "stopping_criteria": criteria}
+        output = self.model.generate(inputs, **{**kwargs, **own})
         if not request.reorders:
             self._save_answers(request, prefix.cache, output)
         return output
+
+    def _load(self, request: Request) -> Prefix:
+        """What the store holds of the prompts. Whatever goes wrong there, the engine computes and goes on."""
+        try:
+            matches = [self.store.match(self._identity, row.token_ids) for row in request.rows]
+            return load_prefix(self.model, self.store, self.spec, request, matches)
+        except Exception:
+            self.store.metrics.count("loads_failed")
+            _log.exception("loading failed for %d prompts", len(request.rows))
+            return no_prefix(self.model, request)
 
     def _save(self, token_ids: list[int], cache: StoreCache, row: int, pad: int, start: int) -> None:
         """Queues the full chunks of `token_ids` from position `start` on, found in `row` of the cache."""
         size = self.store.chunk_tokens
         start, end = start // size * size, len(token_ids) // size * size
-        if end > start and (kv := cache.row(self.spec, row, pad + start, pad + end)) is not None:
+        if end <= start:
+            return
+        try:
+            kv = cache.row(self.spec, row, pad + start, pad + end)
+        except SpecMismatch:
+            self.store.metrics.count("saves_failed")
+            _log.exception("the model computes other KV than when it was wrapped: wrap it again")
+            return
+        if kv is not None:
             self._queue.submit(self._identity, token_ids[:end], kv, start)
 
     def _save_answers(self, request: Request, cache: StoreCache, output: Any) -> None:

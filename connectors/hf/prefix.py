@@ -32,13 +32,19 @@ class Prefix:
     loaded: tuple[int, ...]
 
 
+def no_prefix(model: PreTrainedModel, request: Request) -> Prefix:
+    """An empty cache: every prompt is computed from its first token."""
+    cache = StoreCache(model.config.get_text_config(decoder=True), request.room)
+    return Prefix(cache, (0,) * len(request.rows))
+
+
 def load_prefix(
     model: PreTrainedModel, store: KVStore, spec: KVSpec, request: Request, matches: Sequence[PrefixMatch]
 ) -> Prefix:
     """A cache for this request with what the store holds of its prompts in place."""
-    cache = StoreCache(model.config.get_text_config(decoder=True), request.room)
+    prefix = no_prefix(model, request)
     if not any(match.keys for match in matches):
-        return Prefix(cache, (0,) * len(matches))
+        return prefix
     buffers = _empty_buffers(spec, request, model.device)
     loaded = tuple(
         store.load_into(match, _row_array(spec, buffers, index, row.pad, match.num_tokens)) if match.keys else 0
@@ -51,8 +57,8 @@ def load_prefix(
     if computed_alone < (last - start) * len(request.rows):
         _compute_rows(model, request, buffers, usable)
         start = last
-    cache.restore(buffers, start)
-    return Prefix(cache, loaded)
+    prefix.cache.restore(buffers, start)
+    return Prefix(prefix.cache, loaded)
 
 
 def _empty_buffers(spec: KVSpec, request: Request, device: torch.device) -> Buffers:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-_ROOM_TOKENS = 256  # left in the cache where the caller does not say how many tokens will come
+_ROOM_TOKENS = 512  # left in the cache for generated tokens; it grows when more come
 _UNDERSTOOD = {
     "attention_mask",
     "generation_config",
@@ -66,7 +66,7 @@ class Request:
     reorders: bool
     """Whether generation may exchange the rows' caches (beam search)."""
     room: int
-    """How many tokens are going to be generated, or a guess."""
+    """Tokens to leave room for behind the prompt, so that most answers never make the cache grow."""
 
     @property
     def num_columns(self) -> int:
@@ -81,22 +81,24 @@ def read_request(model: PreTrainedModel, kwargs: Mapping[str, Any], max_exact_to
         sources = kwargs.get(name), getattr(kwargs.get("generation_config"), name, None)
         return next((value for value in sources if value is not None), getattr(model.generation_config, name, None))
 
+    if own := [name for name in _OWN_PREFILL if option(name) not in (None, False, "dynamic")]:
+        raise Bypass(f"{', '.join(own)} needs a prefill of its own")
     known = _UNDERSTOOD | set(vars(model.generation_config))
     if strange := sorted(name for name, value in kwargs.items() if value is not None and name not in known):
         raise Bypass(f"the prompt depends on {', '.join(strange)}, which is no part of a chunk's key")
-    if own := [name for name in _OWN_PREFILL if option(name) not in (None, False, "dynamic")]:
-        raise Bypass(f"{', '.join(own)} needs a prefill of its own")
+    if torch.is_autocast_enabled(model.device.type):
+        raise Bypass("autocast computes keys and values in another precision than the model's own")
     if option("use_cache") is False:
         raise Bypass("use_cache is False")
     input_ids = kwargs.get("inputs") if kwargs.get("input_ids") is None else kwargs.get("input_ids")
     if not isinstance(input_ids, torch.Tensor) or input_ids.ndim != 2 or not input_ids.numel():
         raise Bypass("there are no input_ids [batch, token]")
-    room = option("max_new_tokens") or max((option("max_length") or 0) - input_ids.shape[1], 0) or _ROOM_TOKENS
-    if max_exact_tokens is not None and input_ids.shape[1] + room > max_exact_tokens:
+    new_tokens = option("max_new_tokens") or max((option("max_length") or 0) - input_ids.shape[1], 0) or _ROOM_TOKENS
+    if max_exact_tokens is not None and input_ids.shape[1] + new_tokens > max_exact_tokens:
         raise Bypass(f"beyond {max_exact_tokens} tokens this model's keys depend on the length of the sequence")
     beams, sequences = option("num_beams") or 1, option("num_return_sequences") or 1
     rows = _rows(input_ids, kwargs.get("attention_mask"), option("pad_token_id"), option("eos_token_id"))
-    return Request(input_ids, rows, max(beams, sequences), beams > 1, room)
+    return Request(input_ids, rows, max(beams, sequences), beams > 1, min(new_tokens, _ROOM_TOKENS))
 
 
 def _rows(input_ids: torch.Tensor, mask: torch.Tensor | None, pad_token_id: Any, eos_token_id: Any) -> tuple[Row, ...]:

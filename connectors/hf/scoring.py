@@ -11,6 +11,8 @@ from transformers import DynamicCache
 
 from codec import KVArray
 
+_TOKENS_AT_ONCE = 32  # a vocabulary's worth of float64 for each adds up
+
 
 @dataclass(frozen=True)
 class Distortion:
@@ -24,20 +26,35 @@ class Distortion:
 
 
 def distortion(exact: torch.Tensor, other: torch.Tensor, followed_by: torch.Tensor) -> Distortion:
-    """`exact` and `other` are log-probabilities `[token, vocabulary]`, `followed_by` the token ids `[token]`."""
-    kl = torch.nn.functional.kl_div(other, exact, log_target=True, reduction="none").sum(dim=-1)
-    same = (exact.argmax(-1) == other.argmax(-1)).double()
-    nll = [-float(each.gather(1, followed_by[:, None]).mean()) for each in (exact, other)]
-    return Distortion(float(kl.mean()), float(same.mean()), *nll)
+    """`exact` and `other` are logits `[token, vocabulary]`, `followed_by` the token ids `[token]`."""
+    sums = torch.zeros(4, dtype=torch.float64)
+    for start in range(0, len(followed_by), _TOKENS_AT_ONCE):
+        part = slice(start, start + _TOKENS_AT_ONCE)
+        log_p, log_q = (logits[part].double().log_softmax(dim=-1) for logits in (exact, other))
+        token_ids = followed_by[part, None]
+        sums += torch.stack(
+            [
+                (log_p.exp() * (log_p - log_q)).sum(),
+                (log_p.argmax(-1) == log_q.argmax(-1)).sum(),
+                -log_p.gather(1, token_ids).sum(),
+                -log_q.gather(1, token_ids).sum(),
+            ]
+        )
+    return Distortion(*(sums / len(followed_by)).tolist())
+
+
+def log_probabilities(model: Any, token_ids: torch.Tensor, cache: DynamicCache | None = None) -> torch.Tensor:
+    """Log-probabilities `[token, vocabulary]` (float64) after each of `token_ids` `[1, token]` behind `cache`."""
+    probabilities: torch.Tensor = logits_behind(model, token_ids, cache).double().log_softmax(dim=-1)
+    return probabilities
 
 
 @torch.no_grad()
-def log_probabilities(model: Any, token_ids: torch.Tensor, cache: DynamicCache | None = None) -> torch.Tensor:
-    """Log-probabilities `[token, vocabulary]` (float64) after each of `token_ids` `[1, token]` behind `cache`."""
+def logits_behind(model: Any, token_ids: torch.Tensor, cache: DynamicCache | None = None) -> torch.Tensor:
+    """Logits `[token, vocabulary]` after each of `token_ids` `[1, token]`, which follow what is in `cache`."""
     held = copy.deepcopy(cache)  # a cache grows in use
-    logits = model(input_ids=token_ids, past_key_values=held, use_cache=held is not None).logits[0]
-    probabilities: torch.Tensor = logits.double().log_softmax(dim=-1)
-    return probabilities
+    logits: torch.Tensor = model(input_ids=token_ids, past_key_values=held, use_cache=held is not None).logits[0]
+    return logits
 
 
 def cache_of(model: Any, kv: KVArray) -> DynamicCache:

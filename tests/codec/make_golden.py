@@ -1,4 +1,4 @@
-"""Writes golden/: frames that every later release must decode to the same bits. Never overwrites one.
+"""Writes golden/: frames and streams that every later release must decode alike. Never overwrites one.
 
 Run as `python -m tests.codec.make_golden` after a codec was added; a changed format gets new file names.
 """
@@ -6,15 +6,31 @@ Run as `python -m tests.codec.make_golden` after a codec was added; a changed fo
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from safetensors.torch import save_file
 
-from codec import CacheGen, Frame, Int8, KVArray, Lossless, Profile, Transform, decode_chunk, encode_chunk, register
+from codec import (
+    CacheGen,
+    Frame,
+    Int4,
+    Int8,
+    KVArray,
+    Lossless,
+    Profile,
+    Transform,
+    decode_chunk,
+    encode_chunk,
+    rans,
+    register,
+)
 from codec.cachegen import LEVELS
 from tests.codec.calibrated import profile_for
+from tests.codec.rans_cases import laplace_tables, symbols_from
 from tests.kv import SPEC, kv_of_any_bits, kv_of_numbers
 
 GOLDEN = Path(__file__).parent / "golden"
 NUM_TOKENS, START = 5, 10
+INT4_TOKENS = 67  # a whole group of keys and a part
 CACHEGEN_TOKENS = 23  # two whole groups and a part
 
 
@@ -41,6 +57,18 @@ def golden_profile():
     return register(Profile.load(path))
 
 
+def write_stream(num_lanes):
+    path = GOLDEN / f"rans-{num_lanes}.npz"
+    if path.exists():
+        print(f"{path.name} is kept")
+        return
+    tables, columns = laplace_tables(3, num_symbols=17), np.arange(13, dtype=np.uint8) % 3
+    symbols = symbols_from(tables, columns, 29, seed=20260)
+    stream = rans.encode(symbols, columns, tables, num_lanes)
+    np.savez(path, frequencies=tables.frequencies, table_of_column=columns, symbols=symbols, stream=stream)
+    print(f"{path.name} is written")
+
+
 def main():
     GOLDEN.mkdir(exist_ok=True)
     for dtype in ("bfloat16", "float16", "float32"):
@@ -48,8 +76,11 @@ def main():
         write(f"lossless-{dtype}", Lossless(), kv_of_any_bits(spec, NUM_TOKENS, seed=20260))
         write(f"int8-{dtype}", Int8(), kv_of_numbers(spec, NUM_TOKENS, seed=20260))
         write(f"transform-{dtype}", Transform(golden_profile()), kv_of_numbers(spec, NUM_TOKENS, seed=20260), start=0)
+        write(f"int4-{dtype}", Int4(), kv_of_numbers(spec, INT4_TOKENS, seed=20260))
         for level in LEVELS:
             write(f"cachegen-{level}-{dtype}", CacheGen(level), kv_of_numbers(spec, CACHEGEN_TOKENS, seed=20260))
+    for num_lanes in rans.LANES:
+        write_stream(num_lanes)
 
 
 if __name__ == "__main__":

@@ -6,13 +6,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codec import CacheGen, CorruptFrame, Frame, codec_from, encode_chunk
+from codec import CacheGen, CorruptFrame, Frame, KVArray, codec_from, encode_chunk
 from codec.cachegen import ANCHOR_DEVIATIONS, DELTA_DEVIATIONS, GROUP_TOKENS, LEVELS
 from codec.frame import pack
 from codec.gaussian_tables import expected_counts, gaussian_tables
+from connectors.hf import spec_of, ttft
+from connectors.hf.models import fast_dtype
+from connectors.hf.prompts import shipped_document
 from tests.codec.contract import KEY, CodecContract, decoded, seeds
 from tests.codec.test_int8 import finite
 from tests.kv import SPEC, kv_of_numbers, mapped, specs, tensors
+from tests.real import real_model
 
 ROUNDED_UP = 1 + 2.0**-7
 
@@ -55,6 +59,17 @@ class TestMedium(CacheGenContract):
 
 class TestLow(CacheGenContract):
     codec, golden = CacheGen("low"), "cachegen-low"
+
+
+@pytest.mark.real_model
+@pytest.mark.parametrize("contract", [TestHigh, TestLow])
+def test_the_bound_holds_on_a_models_kv(contract):
+    model, tokenizer = real_model(fast_dtype())
+    ids = torch.tensor([tokenizer(shipped_document()).input_ids[:128]])
+    layers = ttft.computed_context(model, ids).layers
+    sides = (tuple(getattr(layer, side)[0] for layer in layers) for side in ("keys", "values"))
+    kv = KVArray(spec_of(model, revision="test"), *sides)
+    contract().check(kv, decoded(encode_chunk(contract.codec, kv, KEY, 0), kv.spec, 128))
 
 
 def test_numbers_that_are_all_zero_come_back_exactly():

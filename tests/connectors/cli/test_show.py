@@ -18,7 +18,7 @@ def key(run: Run, store: Path) -> str:
 def test_show_tells_what_the_frame_says(run: Run, store: Path, key: str):
     shown = json_of(run("show", key, "--store", store, "--json"))
     header, spec = shown["header"], SPECS["lossless"]
-    assert (shown["key"], shown["problem"], shown["hits"]) == (key, None, 2)
+    assert (shown["key"], shown["problem"], shown["hits"]) == (key, None, 1)  # loaded once; saving is no hit
     assert (header["start"], header["end"], header["codec"]) == (0, 16, "lossless")
     assert header["spec"]["model"] == spec.model
     assert header["spec_fingerprint"] == spec.fingerprint()

@@ -62,6 +62,20 @@ def test_an_assistant_model_goes_past_the_store(wrap, store):
     assert store.metrics.snapshot()["requests_bypassed"] == 1
 
 
+def test_autocast_goes_past_the_store(wrap, store):
+    model, ids = tiny_model("llama"), prompt(40)
+    cached = wrap(model)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(cached.generate(ids, **GREEDY), model.generate(ids, **GREEDY))
+    assert store.metrics.snapshot()["requests_bypassed"] == 1
+
+
+def test_arguments_that_are_none_are_no_arguments(wrap, store):
+    model, ids = tiny_model("llama"), prompt(40)
+    wrap(model).generate(ids, past_key_values=None, stopping_criteria=None, inputs_embeds=None, max_new_tokens=2)
+    assert store.metrics.snapshot()["requests_bypassed"] == 0
+
+
 def jamba():
     sizes = {**SIZES, "num_hidden_layers": 4, "attn_layer_period": 2, "attn_layer_offset": 1}
     return AutoModelForCausalLM.from_config(JambaConfig(**sizes, num_experts=2, num_experts_per_tok=1))

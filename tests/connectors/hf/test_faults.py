@@ -76,6 +76,21 @@ def test_a_tier_that_fails_costs_nothing_but_the_save(error, counter):
         assert store.metrics.snapshot()[counter] >= 2
 
 
+@pytest.mark.parametrize("broken", ["match", "get"])
+def test_a_tier_that_breaks_while_loading_costs_nothing_but_the_load(broken, wrap, store, monkeypatch):
+    model, ids = tiny_model("llama"), prompt(40)
+    cached = wrap(model)
+    cached.generate(ids, max_new_tokens=1)
+    cached.flush()
+
+    def broken_verb(*_):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(store.tier, broken, broken_verb)
+    assert torch.equal(cached.generate(ids, **GREEDY), model.generate(ids, **GREEDY))
+    assert store.metrics.snapshot()["loads_failed"] == 1
+
+
 @pytest.mark.parametrize("damaged", [0, 2, 4])
 def test_a_damaged_chunk_is_computed_again(damaged, wrap, store):
     model, context = tiny_model("llama"), prompt(40)
@@ -93,6 +108,15 @@ def test_a_damaged_chunk_is_computed_again(damaged, wrap, store):
     assert store.metrics.snapshot()["chunks_corrupt"] == 1
     cached.flush()
     assert store.match(store.identity(cached.spec), whole[0].tolist()).num_tokens >= 48
+
+
+def test_a_model_changed_behind_our_back_is_not_saved_under_its_old_name(wrap, store):
+    model, ids = tiny_model("llama"), prompt(40)
+    cached = wrap(model)
+    model.to(torch.bfloat16)
+    assert torch.equal(cached.generate(ids, **GREEDY), model.generate(ids, **GREEDY))
+    assert store.metrics.snapshot()["saves_failed"] >= 1
+    assert store.tier.size_bytes == 0
 
 
 def test_closing_saves_what_is_waiting_and_later_saves_are_dropped(store):

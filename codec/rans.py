@@ -1,0 +1,139 @@
+"""Interleaved range ANS: uint8 symbols to bits and back, near their entropy, many lanes at once.
+
+Range ANS (Duda 2013, arXiv 1311.2540) keeps a number x per coder. Coding a symbol of frequency f and first
+slot b, in a table whose frequencies sum to 4096, makes it (x // f) * 4096 + b + x % f; decoding undoes that,
+last symbol first. Here x is 32 bits, stays in [2**16, 2**32), and moves 16 bits at a time: before coding, when
+x >= f * 2**20, its low 16 bits become a word of the stream; after decoding, when x < 2**16, the next word is
+shifted in. One word per symbol always suffices. L such coders, the lanes, take turns (Giesen 2014, arXiv
+1402.3392): they share one stream of words and need nothing else from each other.
+
+A stream, little-endian:
+
+    offset   bytes  what
+    0        4      u32: N, the number of symbols
+    4        4      u32: L, the number of lanes: 8, 16, 32 or 64
+    8        4 L    u32 each: the lanes' states as the encoder left them, each at least 2**16
+    8 + 4 L  to the end, 2 each   u16: the words
+
+Symbols are counted 0, 1, ..., N - 1 in row-major order of `[row, column]`. Symbol i belongs to lane i mod L and
+is coded under the table of column i mod columns. The decoder goes through the symbols in that order, and
+whenever a lane is short after its symbol it takes the next word. So in the step that decodes symbols
+[k L, (k + 1) L), the words are taken in the order of the lanes that are short: with all L lanes at work at
+once, lane l reads the word at (words read in earlier steps) + (number of short lanes before l), a prefix sum.
+
+The encoder starts every lane at 2**16 and codes the symbols backwards. So a decoder that got it right ends
+with every lane at 2**16 and every word taken, which is checked. What that leaves to chance (about 16 bits per
+lane were wrong) is for the frame's checksums. A stream has 8 + 4 L bytes that are not words; half of each
+state is information, so many lanes cost 2 bytes each: small streams are better off with few of them.
+
+`codec.rans_reference` is the same in plain Python, `codec.rans_kernels` what runs.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from codec import rans_kernels
+from codec.errors import CorruptFrame
+from codec.rans_tables import MAX_SYMBOLS, NUM_SLOTS, Tables
+
+LANES = (8, 16, 32, 64)
+INITIAL_STATE = 1 << 16
+_HEADER_BYTES = 8
+_MAX_STREAM_SYMBOLS = (1 << 32) - 1
+
+
+def encode(symbols: np.ndarray, table_of_column: np.ndarray, tables: Tables, num_lanes: int = 32) -> np.ndarray:
+    """The stream, uint8 `[byte]`, of `symbols`, uint8 `[row, column]`, column c under table `table_of_column[c]`.
+
+    Raises ValueError when a symbol is not in the tables' alphabet, a column's table does not exist, or an
+    array has another dtype or shape. Releases the GIL; needs 2 bytes of memory per symbol while it runs.
+    """
+    if symbols.dtype != np.uint8 or symbols.ndim != 2 or symbols.size > _MAX_STREAM_SYMBOLS:
+        raise ValueError(f"symbols must be uint8 [row, column], got {symbols.dtype} {symbols.shape}")
+    if num_lanes not in LANES:
+        raise ValueError(f"num_lanes must be one of {LANES}, got {num_lanes}")
+    rows = checked_columns(table_of_column, tables, symbols.shape[1]) * (2 * MAX_SYMBOLS)
+    if symbols.size and symbols.max() >= tables.num_symbols:
+        raise ValueError(f"symbol {symbols.max()} is not one of the {tables.num_symbols} that the tables have")
+    states, words = np.full(num_lanes, INITIAL_STATE, np.uint32), np.empty(symbols.size, np.uint16)
+    first = rans_kernels.encode(symbols.ravel(), rows, tables.divisors.ravel(), states, words)
+    words = words[first:]
+    stream = np.empty(_HEADER_BYTES + 4 * num_lanes + 2 * words.size, np.uint8)
+    stream[:_HEADER_BYTES].view("<u4")[:] = symbols.size, num_lanes
+    stream[_HEADER_BYTES : _HEADER_BYTES + 4 * num_lanes].view("<u4")[:] = states
+    stream[_HEADER_BYTES + 4 * num_lanes :].view("<u2")[:] = words
+    return stream
+
+
+def decode(
+    stream: np.ndarray, num_rows: int, table_of_column: np.ndarray, tables: Tables, out: np.ndarray | None = None
+) -> np.ndarray:
+    """The symbols that were encoded, uint8 `[num_rows, column]`, in `out` when it is given.
+
+    `table_of_column` and `tables` are those of the encoder; under others the outcome is CorruptFrame or wrong
+    symbols. Raises CorruptFrame when `stream` (uint8 `[byte]`) is not one of `num_rows * columns` symbols
+    or its states and words do not come out even; `out` is then part-written. Raises ValueError when a column's
+    table does not exist, or `out` is not C-contiguous uint8 `[num_rows, column]`. Releases the GIL.
+    """
+    num_columns = len(table_of_column)
+    rows = checked_columns(table_of_column, tables, num_columns) * NUM_SLOTS
+    states, words = parse(stream, num_rows * num_columns)
+    out = _room(num_rows, num_columns, out)
+    if out.size:
+        rows = rows[np.arange(num_columns + rans_kernels.COLUMNS_READ_AHEAD) % num_columns]
+        num_words = rans_kernels.decode(words, states, rows, num_columns, tables.slots.ravel(), out.ravel())
+    else:
+        num_words = 0
+    if num_words != words.size - rans_kernels.WORDS_READ_AHEAD or (states != INITIAL_STATE).any():
+        raise CorruptFrame("the entropy-coded stream does not end where its symbols do")
+    return out
+
+
+def checked_columns(table_of_column: np.ndarray, tables: Tables, num_columns: int) -> np.ndarray:
+    """`table_of_column` as uint32 `[num_columns]`. Raises ValueError when a column names no table there is."""
+    given = np.asarray(table_of_column)
+    if given.shape != (num_columns,) or (given.size and given.dtype.kind not in "iu"):
+        raise ValueError(f"table_of_column must be {num_columns} integers, got {given.dtype} {given.shape}")
+    if given.size and not (given.min() >= 0 and given.max() < tables.num_tables):
+        raise ValueError(f"table_of_column names tables outside of [0, {tables.num_tables})")
+    return given.astype(np.uint32)
+
+
+def _room(num_rows: int, num_columns: int, out: np.ndarray | None) -> np.ndarray:
+    if out is None:
+        return np.empty((num_rows, num_columns), np.uint8)
+    if (
+        out.dtype != np.uint8
+        or out.shape != (num_rows, num_columns)
+        or not out.flags.c_contiguous
+        or not out.flags.writeable
+    ):
+        raise ValueError(
+            f"out must be writeable C-contiguous uint8 ({num_rows}, {num_columns}), got {out.dtype} {out.shape}"
+        )
+    return out
+
+
+def parse(stream: np.ndarray, num_symbols: int) -> tuple[np.ndarray, np.ndarray]:
+    """The states uint32 `[lane]` of a stream, and its words, uint16, with `WORDS_READ_AHEAD` zeros behind them.
+
+    Raises CorruptFrame when the header is not that of a stream of `num_symbols` symbols, or was cut short.
+    """
+    if stream.dtype != np.uint8 or stream.ndim != 1:
+        raise ValueError(f"a stream is uint8 [byte], got {stream.dtype} {stream.shape}")
+    if stream.size < _HEADER_BYTES:
+        raise CorruptFrame(f"{stream.size} bytes are too few for an entropy-coded stream")
+    stated, num_lanes = np.ascontiguousarray(stream[:_HEADER_BYTES]).view("<u4").tolist()
+    if stated != num_symbols:
+        raise CorruptFrame(f"the stream holds {stated} symbols, expected {num_symbols}")
+    start = _HEADER_BYTES + 4 * num_lanes
+    if num_lanes not in LANES or stream.size < start or stream.size % 2:
+        raise CorruptFrame(f"a stream of {num_lanes} lanes cannot have {stream.size} bytes")
+    states = np.ascontiguousarray(stream[_HEADER_BYTES:start]).view("<u4").astype(np.uint32)
+    if states.min() < INITIAL_STATE:
+        raise CorruptFrame("a lane of the stream begins below its range")
+    num_words = (stream.size - start) // 2
+    words = np.zeros(num_words + rans_kernels.WORDS_READ_AHEAD, np.uint16)
+    words[:num_words] = np.ascontiguousarray(stream[start:]).view("<u2")
+    return states, words

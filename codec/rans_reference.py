@@ -1,0 +1,61 @@
+"""The entropy coder once more, slow and plain: the specification that `codec.rans` must match byte for byte."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+import numpy as np
+
+from codec.errors import CorruptFrame
+from codec.rans_tables import Tables
+
+_INITIAL = 1 << 16
+_LANES = (8, 16, 32, 64)
+
+
+def encode(symbols: np.ndarray, table_of_column: Sequence[int], tables: Tables, num_lanes: int = 32) -> bytes:
+    """The stream of `symbols`, uint8 `[row, column]`, in the format that `codec.rans` describes."""
+    frequencies = tables.frequencies.tolist()
+    flat = symbols.ravel().tolist()
+    states, words = [_INITIAL] * num_lanes, []
+    for position in reversed(range(len(flat))):
+        row = frequencies[table_of_column[position % len(table_of_column)]]
+        start, frequency = sum(row[: flat[position]]), row[flat[position]]
+        state = states[position % num_lanes]
+        if state >= frequency << 20:
+            words.append(state & 0xFFFF)
+            state >>= 16
+        states[position % num_lanes] = (state // frequency << 12) + start + state % frequency
+    words.reverse()
+    return struct.pack(f"<II{num_lanes}I{len(words)}H", len(flat), num_lanes, *states, *words)
+
+
+def decode(stream: bytes, num_rows: int, table_of_column: Sequence[int], tables: Tables) -> np.ndarray:
+    """The symbols of a stream, uint8 `[row, column]`. Raises CorruptFrame when it is not such a stream."""
+    try:
+        num_symbols, num_lanes = struct.unpack_from("<II", stream)
+        states = list(struct.unpack_from(f"<{num_lanes}I", stream, 8))
+        words = [word for (word,) in struct.iter_unpack("<H", stream[8 + 4 * num_lanes :])]
+    except struct.error as error:
+        raise CorruptFrame(f"not an entropy-coded stream: {error}") from error
+    if num_lanes not in _LANES or min(states) < _INITIAL:
+        raise CorruptFrame(f"a lane of {num_lanes} is not one that an encoder leaves behind")
+    if num_symbols != num_rows * len(table_of_column):
+        raise CorruptFrame(f"the stream holds {num_symbols} symbols, not {num_rows} rows of {len(table_of_column)}")
+    owners = [np.repeat(np.arange(tables.num_symbols), row).tolist() for row in tables.frequencies]
+    frequencies = tables.frequencies.tolist()
+    flat, unread = [], iter(words)
+    for position in range(num_symbols):
+        table = table_of_column[position % len(table_of_column)]
+        state = states[position % num_lanes]
+        slot = state % 4096
+        symbol = owners[table][slot]
+        state = frequencies[table][symbol] * (state >> 12) + slot - sum(frequencies[table][:symbol])
+        if state < _INITIAL:
+            state = state << 16 | next(unread, 0)
+        states[position % num_lanes] = state
+        flat.append(symbol)
+    if states != [_INITIAL] * num_lanes or next(unread, None) is not None:
+        raise CorruptFrame("the stream does not end where its symbols do")
+    return np.array(flat, np.uint8).reshape(num_rows, len(table_of_column))

@@ -1,0 +1,51 @@
+"""The Triton decoder reads the bytes that the CPU's encoder writes; interpreted where there is no GPU."""
+
+import os
+
+import numpy as np
+import pytest
+import torch
+
+from codec import CorruptFrame, rans
+from tests.codec.rans_cases import laplace_tables, symbols_from
+
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is imported
+pytest.importorskip("triton", reason="Triton is not installed")
+from codec import rans_gpu
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+TABLES = laplace_tables(3)
+
+
+def streams_of(several, columns, lanes):
+    return [rans.encode(symbols, columns, TABLES, num) for symbols, num in zip(several, lanes, strict=True)]
+
+
+@pytest.mark.parametrize(("num_rows", "num_columns"), [(0, 5), (1, 1), (7, 13), (20, 32), (9, 100)])
+def test_streams_of_any_lanes_decode_together(num_rows, num_columns):
+    columns = np.arange(num_columns) % 3
+    several = [symbols_from(TABLES, columns, num_rows, seed) for seed in range(4)]
+    out = rans_gpu.decode(streams_of(several, columns, rans.LANES), num_rows, columns, TABLES, DEVICE)
+    np.testing.assert_array_equal(out.cpu().numpy(), np.stack(several))
+
+
+def test_no_streams_are_no_symbols():
+    assert rans_gpu.decode([], 3, np.zeros(2, int), TABLES, DEVICE).shape == (0, 3, 2)
+
+
+def test_a_damaged_stream_is_corrupt_and_named():
+    columns = np.arange(11) % 3
+    several = [symbols_from(TABLES, columns, 8, seed) for seed in range(3)]
+    streams = streams_of(several, columns, [32, 16, 8])
+    streams[1][8 + 4 * 16 + 1] ^= 0x80
+    with pytest.raises(CorruptFrame, match=r"\[1\]"):
+        rans_gpu.decode(streams, 8, columns, TABLES, DEVICE)
+
+
+def test_too_few_words_are_corrupt_even_with_another_stream_behind_them():
+    columns = np.arange(11) % 3
+    several = [symbols_from(TABLES, columns, 8, seed) for seed in range(2)]
+    first, second = streams_of(several, columns, [32, 32])
+    with pytest.raises(CorruptFrame, match=r"\[0\]"):
+        rans_gpu.decode([first[:-2], second], 8, columns, TABLES, DEVICE)
