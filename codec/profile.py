@@ -41,7 +41,7 @@ class Profile:
     tables: ColumnTables
     levels: Mapping[str, float]
     """Step sizes by name of quality."""
-    sinks: int = 4
+    sinks: int = 1
     """Tokens at the beginning of a prompt that are stored exactly: what all attend to (StreamingLLM,
     arXiv 2309.17453) is worth its bytes."""
     dead_zone: float = 0.0
