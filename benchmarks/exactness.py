@@ -21,13 +21,13 @@ import torch
 from rich.progress import track
 from transformers import DynamicCache
 
-from benchmarks.corpora import Passages, read_corpus
 from benchmarks.report import Check, at_least, at_most, parser, publish
-from benchmarks.scoring import cache_of, log_probabilities
 from codec import KVArray, codec_from
 from connectors.hf import spec_of, ttft
+from connectors.hf.corpora import Passages, read_corpus
 from connectors.hf.models import demo_model_dir, fast_dtype, load_model
 from connectors.hf.prompts import SharedContext, shared_context
+from connectors.hf.scoring import cache_of, log_probabilities
 from kvstore import DiskTier, KVStore
 
 _DISK_BYTES = 16 << 30

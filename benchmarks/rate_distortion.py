@@ -27,13 +27,13 @@ from typing import Any
 import torch
 from rich.progress import track
 
-from benchmarks.corpora import read_corpus
 from benchmarks.rate_curve import Curve, bits_at, draw
 from benchmarks.report import parser, publish
-from benchmarks.scoring import Distortion, cache_of, distortion, logits_behind
 from codec import Codec, Frame, KVArray, KVSpec, codec_from, decode_chunk, encode_chunk
 from connectors.hf import spec_of, ttft
+from connectors.hf.corpora import read_corpus
 from connectors.hf.models import demo_model_dir, fast_dtype, load_model
+from connectors.hf.scoring import Distortion, cache_of, distortion, logits_behind
 
 _CHUNK_TOKENS = 128
 _CODECS = "lossless,int8,int4,cachegen:level=high,cachegen:level=medium,cachegen:level=low"

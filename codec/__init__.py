@@ -9,8 +9,12 @@ from codec.int4 import Int4
 from codec.int8 import Int8
 from codec.kv_array import KVArray
 from codec.lossless import Lossless
+from codec.profile import Profile
+from codec.profiles import register
 from codec.registry import codec_class, codec_from
+from codec.rotary import Rotary, UnsupportedRotary
 from codec.spec import KVSpec, LayerGroup
+from codec.transform import Transform
 
 __all__ = [
     "CacheGen",
@@ -26,12 +30,17 @@ __all__ = [
     "LayerGroup",
     "Lossless",
     "MissingProfile",
+    "Profile",
+    "Rotary",
     "SpecMismatch",
+    "Transform",
     "UnknownCodec",
+    "UnsupportedRotary",
     "codec_class",
     "codec_from",
     "decode_chunk",
     "decode_layer",
     "encode_chunk",
     "read_header",
+    "register",
 ]

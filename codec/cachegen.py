@@ -88,7 +88,7 @@ class CacheGen(Codec):
     def for_spec(self, spec: KVSpec) -> CacheGen:
         return CacheGen(self._level, spec.num_layers)
 
-    def encode_layer(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> dict[str, np.ndarray]:
+    def encode_layer(self, layer: int, keys: torch.Tensor, values: torch.Tensor, start: int) -> dict[str, np.ndarray]:
         bins = self._bins(layer)
         parts = [_quantized(_rows_of(tensor), bins) for tensor in (keys, values)]
         anchors = np.hstack([part.anchors for part in parts])
@@ -108,7 +108,9 @@ class CacheGen(Codec):
             "deltas": rans.encode(deltas, delta_class, _delta_tables(bins), _LANES),
         }
 
-    def decode_layer(self, layer: int, read: ReadSection, keys: torch.Tensor, values: torch.Tensor) -> None:
+    def decode_layer(
+        self, layer: int, read: ReadSection, keys: torch.Tensor, values: torch.Tensor, start: int, to: int
+    ) -> None:
         heads, num_tokens, key_dim = keys.shape
         num_channels = heads * (key_dim + values.shape[2])
         side = read("side", np.uint8, (1 + 2 * num_channels + 4 * num_tokens,))

@@ -26,6 +26,8 @@ class Codec(ABC):
     """Name in frames and settings."""
     lossless: ClassVar[bool]
     """True promises that decoding returns the bits that were encoded."""
+    movable: ClassVar[bool] = False
+    """True: keys are stored without their rotary embedding and come back for any position."""
 
     @abstractmethod
     def params(self) -> dict[str, Any]:
@@ -41,12 +43,20 @@ class Codec(ABC):
         return self
 
     @abstractmethod
-    def encode_layer(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> dict[str, np.ndarray]:
-        """Sections of one layer. `keys` `[kv_head, token, key_dim]`, `values` `[kv_head, token, value_dim]`."""
+    def encode_layer(self, layer: int, keys: torch.Tensor, values: torch.Tensor, start: int) -> dict[str, np.ndarray]:
+        """Sections of one layer. `keys` `[kv_head, token, key_dim]`, `values` `[kv_head, token, value_dim]`.
+
+        `start` is the position of the first token. At least one section: it is how a layer is known to be there.
+        """
 
     @abstractmethod
-    def decode_layer(self, layer: int, read: ReadSection, keys: torch.Tensor, values: torch.Tensor) -> None:
+    def decode_layer(
+        self, layer: int, read: ReadSection, keys: torch.Tensor, values: torch.Tensor, start: int, to: int
+    ) -> None:
         """Writes one layer into `keys` and `values`, shaped as for `encode_layer`, strided as they come.
+
+        `start` is as it was for `encode_layer`, `to` the position for which keys are wanted: `start` again,
+        unless the codec is `movable`.
 
         Raises CorruptFrame when a section is missing, damaged, or holds what the encoder never writes.
         """

@@ -46,10 +46,12 @@ class Int4(Codec):
             raise CorruptFrame(f"int4 takes no parameters, got {dict(params)}")
         return cls()
 
-    def encode_layer(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> dict[str, np.ndarray]:
+    def encode_layer(self, layer: int, keys: torch.Tensor, values: torch.Tensor, start: int) -> dict[str, np.ndarray]:
         return {**_quantize("k", keys.transpose(1, 2)), **_quantize("v", values)}
 
-    def decode_layer(self, layer: int, read: ReadSection, keys: torch.Tensor, values: torch.Tensor) -> None:
+    def decode_layer(
+        self, layer: int, read: ReadSection, keys: torch.Tensor, values: torch.Tensor, start: int, to: int
+    ) -> None:
         _dequantize("k", read, keys.transpose(1, 2))
         _dequantize("v", read, values)
 

@@ -38,10 +38,12 @@ class Int8(Codec):
             raise CorruptFrame(f"int8 takes no parameters, got {dict(params)}")
         return cls()
 
-    def encode_layer(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> dict[str, np.ndarray]:
+    def encode_layer(self, layer: int, keys: torch.Tensor, values: torch.Tensor, start: int) -> dict[str, np.ndarray]:
         return {**_quantize("k", keys, shared_axis=1), **_quantize("v", values, shared_axis=2)}
 
-    def decode_layer(self, layer: int, read: ReadSection, keys: torch.Tensor, values: torch.Tensor) -> None:
+    def decode_layer(
+        self, layer: int, read: ReadSection, keys: torch.Tensor, values: torch.Tensor, start: int, to: int
+    ) -> None:
         _dequantize("k", read, keys, shared_axis=1)
         _dequantize("v", read, values, shared_axis=2)
 

@@ -46,7 +46,7 @@ class Lossless(Codec):
             raise CorruptFrame(f"lossless takes no parameters, got {dict(params)}")
         return cls()
 
-    def encode_layer(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> dict[str, np.ndarray]:
+    def encode_layer(self, layer: int, keys: torch.Tensor, values: torch.Tensor, start: int) -> dict[str, np.ndarray]:
         keys_bits, values_bits = bits_of(keys), bits_of(values)
         width = keys_bits.itemsize
         sections = {
@@ -59,7 +59,9 @@ class Lossless(Codec):
         sections["low"] = np.concatenate([keys_bits.astype(low_dtype).ravel(), values_bits.astype(low_dtype).ravel()])
         return sections
 
-    def decode_layer(self, layer: int, read: ReadSection, keys: torch.Tensor, values: torch.Tensor) -> None:
+    def decode_layer(
+        self, layer: int, read: ReadSection, keys: torch.Tensor, values: torch.Tensor, start: int, to: int
+    ) -> None:
         width, num_elements = keys.element_size(), (keys.numel() + values.numel(),)
         low = read("low", np.uint8 if width == 2 else np.uint16, num_elements)
         mid = read("mid", np.uint8, num_elements) if width == 4 else None

@@ -12,8 +12,9 @@ from codec.errors import UnknownCodec
 from codec.int4 import Int4
 from codec.int8 import Int8
 from codec.lossless import Lossless
+from codec.transform import Transform
 
-BUILT_IN: Mapping[str, type[Codec]] = {codec.id: codec for codec in (Lossless, Int8, Int4, CacheGen)}
+BUILT_IN: Mapping[str, type[Codec]] = {codec.id: codec for codec in (Lossless, Int8, Int4, CacheGen, Transform)}
 
 
 def codec_class(codec_id: str) -> type[Codec]:

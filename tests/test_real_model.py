@@ -6,10 +6,10 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from benchmarks.corpora import musique
 from codec import Lossless, codec_from
 from connectors.cli.main import app
 from connectors.hf import CachedModel, ttft
+from connectors.hf.corpora import musique
 from connectors.hf.models import demo_model_dir, fast_dtype
 from connectors.hf.prompts import shared_context, shipped_document
 from kvstore import DiskTier, KVStore, MemoryTier

@@ -8,6 +8,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from connectors.cli.calibrate import calibrate
 from connectors.cli.config import config
 from connectors.cli.demo import demo
 from connectors.cli.du import du
@@ -45,4 +46,5 @@ app.command("config")(config)
 app.command("ls")(ls)
 app.command("show")(show)
 app.command("verify")(verify)
+app.command("calibrate")(calibrate)
 app.command("du")(du)

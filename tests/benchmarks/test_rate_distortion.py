@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from benchmarks.rate_distortion import codec_named
-from benchmarks.scoring import distortion
 from codec import CorruptFrame, UnknownCodec
+from connectors.hf.scoring import distortion
 
 
 def test_a_codec_is_named_with_its_parameters():

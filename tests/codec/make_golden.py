@@ -9,8 +9,22 @@ from pathlib import Path
 import numpy as np
 from safetensors.torch import save_file
 
-from codec import CacheGen, Frame, Int4, Int8, KVArray, Lossless, decode_chunk, encode_chunk, rans
+from codec import (
+    CacheGen,
+    Frame,
+    Int4,
+    Int8,
+    KVArray,
+    Lossless,
+    Profile,
+    Transform,
+    decode_chunk,
+    encode_chunk,
+    rans,
+    register,
+)
 from codec.cachegen import LEVELS
+from tests.codec.calibrated import profile_for
 from tests.codec.rans_cases import laplace_tables, symbols_from
 from tests.kv import SPEC, kv_of_any_bits, kv_of_numbers
 
@@ -20,12 +34,12 @@ INT4_TOKENS = 67  # a whole group of keys and a part
 CACHEGEN_TOKENS = 23  # two whole groups and a part
 
 
-def write(name, codec, kv):
+def write(name, codec, kv, start=START):
     path = GOLDEN / f"{name}.safetensors"
     if path.exists():
         print(f"{path.name} is kept")
         return
-    frame = encode_chunk(codec, kv, "0123456789abcdef" * 4, START)
+    frame = encode_chunk(codec, kv, "0123456789abcdef" * 4, start)
     out = KVArray.empty(kv.spec, kv.num_tokens)
     decode_chunk(Frame(frame), out)
     path.write_bytes(frame)
@@ -33,6 +47,14 @@ def write(name, codec, kv):
     tensors |= {f"{layer}.values": values for layer, values in enumerate(out.values)}
     save_file(tensors, GOLDEN / f"{name}.decoded.safetensors")
     print(f"{path.name} is written")
+
+
+def golden_profile():
+    """The profile that the golden frames of `transform` were coded with."""
+    path = GOLDEN / "transform.profile.safetensors"
+    if not path.exists():
+        profile_for(SPEC).save(path)
+    return register(Profile.load(path))
 
 
 def write_stream(num_lanes):
@@ -53,6 +75,7 @@ def main():
         spec = replace(SPEC, dtype=dtype)
         write(f"lossless-{dtype}", Lossless(), kv_of_any_bits(spec, NUM_TOKENS, seed=20260))
         write(f"int8-{dtype}", Int8(), kv_of_numbers(spec, NUM_TOKENS, seed=20260))
+        write(f"transform-{dtype}", Transform(golden_profile()), kv_of_numbers(spec, NUM_TOKENS, seed=20260), start=0)
         write(f"int4-{dtype}", Int4(), kv_of_numbers(spec, INT4_TOKENS, seed=20260))
         for level in LEVELS:
             write(f"cachegen-{level}-{dtype}", CacheGen(level), kv_of_numbers(spec, CACHEGEN_TOKENS, seed=20260))

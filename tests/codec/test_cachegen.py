@@ -88,7 +88,7 @@ def test_numbers_it_cannot_code_are_refused_when_encoding(number):
 
 def test_encoding_a_layer_needs_to_know_how_many_there_are():
     with pytest.raises(ValueError, match="for_spec"):
-        CacheGen().encode_layer(0, torch.zeros(1, 2, 3), torch.zeros(1, 2, 3))
+        CacheGen().encode_layer(0, torch.zeros(1, 2, 3), torch.zeros(1, 2, 3), 0)
 
 
 def test_lower_levels_make_smaller_frames():

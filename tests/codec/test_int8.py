@@ -46,8 +46,8 @@ class TestInt8(CodecContract):
     def test_the_bound_holds_for_any_numbers(self, numbers):
         x = torch.tensor(numbers, dtype=torch.float32)
         original, back = x.reshape(1, 8, 1), torch.empty(1, 8, 1)
-        sections = self.codec.encode_layer(0, original, original)
-        self.codec.decode_layer(0, lambda name, dtype, shape: sections[name], back, torch.empty(1, 8, 1))
+        sections = self.codec.encode_layer(0, original, original, 0)
+        self.codec.decode_layer(0, lambda name, dtype, shape: sections[name], back, torch.empty(1, 8, 1), 0, 0)
         assert_within_bound(original, back, shared_axis=1)
 
 

@@ -1,4 +1,4 @@
-"""Texts to measure on: MuSiQue passages with questions, long chats, or any plain text."""
+"""Texts to calibrate and measure on: MuSiQue passages with questions, long chats, or any plain text."""
 
 from __future__ import annotations
 
