@@ -17,12 +17,13 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from codec import UnknownCodec, codec_class, codec_from
+from codec import Codec, MissingProfile, Profile, Transform, UnknownCodec, codec_class, codec_from, register
 from connectors.byte_size import parse_bytes
 from kvstore import DEFAULT_CHUNK_TOKENS, InvalidRequest, KVStore, MemoryTier, Metrics, Tier, open_disk
 
 PREFIX = "KVSTORE_"
 _OTHER_VARIABLES = ("KVSTORE_CONFIG", "KVSTORE_DATA", "KVSTORE_REQUIRE_REAL_MODEL")  # the last two are the tests'
+_FILES = {"store.path", "store.profile"}
 _MAX_CHUNK_TOKENS = 1 << 16
 _MAX_BYTES = 64 << 40  # a larger map does not fit into a process's address space
 _MEMORY_BYTES, _DISK_BYTES = 4 << 30, 20 << 30  # what the defaults never exceed
@@ -34,6 +35,10 @@ class StoreSettings:
     """Directory of the disk tier."""
     chunk_tokens: int = DEFAULT_CHUNK_TOKENS
     codec: str = "lossless"
+    profile: str = ""
+    """File of the profile that codec `transform` codes with; other codecs need none."""
+    quality: str = "balanced"
+    """One of the profile's levels: what `transform` may lose."""
     tenant: str = ""
     """Salt of every key: nothing is found across tenants."""
     save_queue_bytes: int = 1 << 30
@@ -92,15 +97,27 @@ def load_settings(file: Path | None = None, environ: Mapping[str, str] = os.envi
 def build_store(settings: Settings, metrics: Metrics | None = None) -> KVStore:
     """The store that the settings describe, open; close it after use.
 
-    Raises TierUnavailable when the disk tier's directory cannot be opened.
+    Raises TierUnavailable when the disk tier's directory cannot be opened, MissingProfile when the codec
+    needs one that is not there.
     """
     metrics = metrics or Metrics()
+    codec = _codec_of(settings.store)
     tiers: list[Tier] = []
     if settings.memory.capacity_bytes:
         tiers.append(MemoryTier(settings.memory.capacity_bytes, metrics=metrics))
     if settings.disk.capacity_bytes:
         tiers.append(open_disk(settings.store.path, settings.disk.capacity_bytes, metrics))
-    return KVStore(tiers, codec_from(settings.store.codec), settings.store.chunk_tokens, metrics)
+    return KVStore(tiers, codec, settings.store.chunk_tokens, metrics)
+
+
+def _codec_of(store: StoreSettings) -> Codec:
+    """The codec of that name; `transform` with the profile named beside it."""
+    if store.codec != Transform.id:
+        return codec_from(store.codec)
+    if not store.profile:
+        raise MissingProfile("store.codec is transform, which needs store.profile: `kvstore calibrate` makes one")
+    profile = register(Profile.load(Path(store.profile).expanduser()))
+    return codec_from(store.codec, {"profile": profile.fingerprint, "quality": store.quality})
 
 
 def _find_file(environ: Mapping[str, str]) -> Path | None:
@@ -132,9 +149,10 @@ def _from_file(file: Path) -> dict[str, tuple[object, str]]:
             if name not in _PARSERS:
                 raise InvalidRequest(f"{file}: {name} is not a setting{_nearest(name, _PARSERS)}")
             given[name] = value, str(file)
-    path, _ = given.get("store.path", ("", ""))
-    if isinstance(path, str) and path and not path.startswith("~"):
-        given["store.path"] = str(file.absolute().parent / path), str(file)
+    for name in _FILES & given.keys():
+        path, _ = given[name]
+        if isinstance(path, str) and path and not path.startswith("~"):
+            given[name] = str(file.absolute().parent / path), str(file)
     return given
 
 
@@ -203,6 +221,8 @@ _PARSERS: Mapping[str, tuple[Callable[[object], Path | str | int], str]] = {
     "store.path": (_path, "the path of a directory"),
     "store.chunk_tokens": (_chunk_tokens, f"a whole number from 1 to {_MAX_CHUNK_TOKENS}"),
     "store.codec": (_codec, "the name of an installed codec, such as lossless or int8"),
+    "store.profile": (_text, "the path of a file made by `kvstore calibrate`"),
+    "store.quality": (_text, "the name of a level of the profile: high, balanced or small"),
     "store.tenant": (_text, "any text"),
     "store.save_queue_bytes": (_size, _SIZES),
     "memory.capacity_bytes": (_size, _SIZES),
