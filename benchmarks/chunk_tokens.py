@@ -23,6 +23,7 @@ from codec import KVArray, codec_from
 from connectors.hf import CachedModel, spec_of, ttft
 from connectors.hf.models import demo_model_dir, fast_dtype, load_model
 from connectors.hf.prompts import shipped_document
+from connectors.hf.scoring import kv_of
 from kvstore import KVStore, MemoryTier
 
 _QUESTION_TOKENS = 16
@@ -36,8 +37,7 @@ def main() -> None:
     text = torch.tensor([tokenizer(shipped_document()).input_ids])
     largest = max(arguments.sizes)
     computed = ttft.computed_context(model, text[:, : arguments.context + largest])
-    sides = ("keys", "values")
-    kv = KVArray(spec_of(model), *(tuple(getattr(layer, side)[0] for layer in computed.layers) for side in sides))
+    kv = kv_of(spec_of(model), computed)
     cases = [(name, size) for name in arguments.codecs.split(",") for size in arguments.sizes]
     rows = [
         _row(model, text, kv, codec, size, arguments.context, arguments.samples)

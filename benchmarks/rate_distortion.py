@@ -18,9 +18,9 @@ import json
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,11 @@ from rich.progress import track
 
 from benchmarks.rate_curve import Curve, bits_at, draw
 from benchmarks.report import parser, publish
-from codec import Codec, Frame, KVArray, KVSpec, codec_from, decode_chunk, encode_chunk
+from codec import Codec, KVSpec, codec_from
 from connectors.hf import spec_of, ttft
-from connectors.hf.corpora import read_corpus
+from connectors.hf.corpora import read_corpus, windows
 from connectors.hf.models import demo_model_dir, fast_dtype, load_model
-from connectors.hf.scoring import Distortion, cache_of, distortion, logits_behind
+from connectors.hf.scoring import Distortion, cache_of, distortion, kv_of, logits_behind, through_frames
 
 _CHUNK_TOKENS = 128
 _CODECS = "lossless,int8,int4,cachegen:level=high,cachegen:level=medium,cachegen:level=low"
@@ -47,9 +47,9 @@ def main() -> None:
     model, tokenizer = load_model(arguments.model or demo_model_dir(), getattr(torch, arguments.dtype))
     spec = replace(spec_of(model, revision="benchmark"), dtype="bfloat16")
     texts = [passages.text for passages in read_corpus(arguments.corpus)][arguments.skip :]
-    windows = islice(_windows(tokenizer, texts, arguments.context + arguments.continuation + 1), arguments.prompts)
+    chosen = islice(windows(tokenizer, texts, arguments.context + arguments.continuation + 1), arguments.prompts)
     samples: dict[str, list[tuple[int, Distortion]]] = defaultdict(list)
-    for window in track(list(windows), description=f"{arguments.context} tokens"):
+    for window in track(list(chosen), description=f"{arguments.context} tokens"):
         measured = _measure(model, spec, window, codecs, arguments.context, arguments.exact_sinks)
         for name, sample in measured.items():
             samples[name].append(sample)
@@ -93,19 +93,6 @@ def _arguments() -> argparse.Namespace:
     return arguments
 
 
-def _windows(tokenizer: Any, texts: Sequence[str], num_tokens: int) -> Iterator[torch.Tensor]:
-    """Token ids `[1, num_tokens]`: the first window of every text that has one, then every second, and so on."""
-    for start in count(0, num_tokens):
-        found = False
-        for text in texts:
-            ids = tokenizer(text).input_ids[start : start + num_tokens]
-            if len(ids) == num_tokens:
-                found = True
-                yield torch.tensor([ids])
-        if not found:
-            return
-
-
 def _measure(
     model: Any, spec: KVSpec, window: torch.Tensor, codecs: Mapping[str, Codec], context: int, exact_sinks: int
 ) -> dict[str, tuple[int, Distortion]]:
@@ -113,27 +100,15 @@ def _measure(
     computed = ttft.computed_context(model, window[:, :context])
     behind, followed_by = window[:, context:-1], window[0, context + 1 :]
     exact = logits_behind(model, behind, computed)
-    sides = (tuple(getattr(layer, side)[0].bfloat16() for layer in computed.layers) for side in ("keys", "values"))
-    kv = KVArray(spec, *sides)
+    kv = kv_of(spec, computed)
     measured = {}
     for name, codec in codecs.items():
-        num_bytes, decoded = _through_frames(codec, kv)
+        num_bytes, decoded = through_frames(codec, kv, _CHUNK_TOKENS)
         for back, original in zip((*decoded.keys, *decoded.values), (*kv.keys, *kv.values), strict=True):
             back[:, :exact_sinks] = original[:, :exact_sinks]
         other = logits_behind(model, behind, cache_of(model, decoded))
         measured[name] = num_bytes, distortion(exact, other, followed_by)
     return measured
-
-
-def _through_frames(codec: Codec, kv: KVArray) -> tuple[int, KVArray]:
-    """Bytes of the frames, one per chunk, and what they decode to."""
-    num_bytes, decoded = 0, KVArray.empty(kv.spec, kv.num_tokens)
-    for start in range(0, kv.num_tokens, _CHUNK_TOKENS):
-        end = min(start + _CHUNK_TOKENS, kv.num_tokens)
-        frame = encode_chunk(codec, kv.tokens(start, end), "0" * 64, start)
-        decode_chunk(Frame(frame), decoded.tokens(start, end))
-        num_bytes += len(frame)
-    return num_bytes, decoded
 
 
 def _row(

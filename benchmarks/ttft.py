@@ -23,10 +23,11 @@ import torch
 from rich.progress import Progress
 
 from benchmarks.report import Check, at_least, at_most, parser, publish
-from codec import KVArray, codec_from
+from codec import codec_from
 from connectors.hf import CachedModel, spec_of, ttft
 from connectors.hf.models import demo_model_dir, fast_dtype, load_model
 from connectors.hf.prompts import shipped_document
+from connectors.hf.scoring import kv_of
 from kvstore import DiskTier, KVStore, MemoryTier
 
 TAILS = (1, 16)
@@ -88,7 +89,7 @@ def _same_process(
     """Rows of one context length, without the new-process times; leaves the stores' directories in `scratch`."""
     spec, rows = spec_of(model), []
     computed = ttft.computed_context(model, text[:, :length])
-    kv = KVArray(spec, *(tuple(getattr(layer, side)[0] for layer in computed.layers) for side in ("keys", "values")))
+    kv = kv_of(spec, computed)
     prompts = {tail: text[:, : length if tail == 1 else length + tail] for tail in TAILS}
     none = {tail: [ttft.first_token_s(model, prompt) for _ in range(repeats)] for tail, prompt in prompts.items()}
     for name in codecs:

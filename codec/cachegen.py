@@ -47,7 +47,7 @@ import numpy as np
 import torch
 
 from codec import rans
-from codec.codable import require_codable, write
+from codec.codable import rows_of, write
 from codec.codec import Codec, ReadSection
 from codec.errors import CorruptFrame
 from codec.gaussian_tables import gaussian_tables
@@ -90,7 +90,7 @@ class CacheGen(Codec):
 
     def encode_layer(self, layer: int, keys: torch.Tensor, values: torch.Tensor, start: int) -> dict[str, np.ndarray]:
         bins = self._bins(layer)
-        parts = [_quantized(_rows_of(tensor), bins) for tensor in (keys, values)]
+        parts = [_quantized(rows_of(self.id, tensor), bins) for tensor in (keys, values)]
         anchors = np.hstack([part.anchors for part in parts])
         changes = np.diff(anchors, axis=0).view(np.uint8) ^ 0x80  # as symbols: int8 + 128
         deltas = (np.hstack([part.deltas for part in parts]) + np.int8(bins // 2 - 1)).view(np.uint8)
@@ -127,7 +127,7 @@ class CacheGen(Codec):
         parts = (keys, slice(0, heads * key_dim)), (values, slice(heads * key_dim, None))
         for (out, columns), part_steps in zip(parts, steps.view("<u2").reshape(2, num_tokens), strict=True):
             x = _dequantized(_Quantized(anchors[:, columns], deltas[:, columns], part_steps))
-            write(x.reshape(num_tokens, heads, -1).transpose(1, 0, 2), out)
+            write(torch.from_numpy(x.reshape(num_tokens, heads, -1).transpose(1, 0, 2)), out)
 
     def _bins(self, layer: int) -> int:
         if self._num_layers is None:
@@ -142,13 +142,6 @@ class _Quantized:
     anchors: np.ndarray
     deltas: np.ndarray
     steps: np.ndarray
-
-
-def _rows_of(tensor: torch.Tensor) -> np.ndarray:
-    """Float32 `[token, channel]` of `[kv_head, token, dim]`."""
-    x: np.ndarray = tensor.detach().float().cpu().transpose(0, 1).flatten(1).numpy()
-    require_codable(CacheGen.id, x)
-    return x
 
 
 def _quantized(x: np.ndarray, bins: int) -> _Quantized:

@@ -14,7 +14,19 @@ def require_codable(codec_id: str, x: np.ndarray) -> None:
         raise ValueError(f"{codec_id} cannot code keys and values that are NaN or beyond {LARGEST:g}; use lossless")
 
 
-def write(x: np.ndarray, out: torch.Tensor) -> None:
+def codable(codec_id: str, tensor: torch.Tensor) -> np.ndarray:
+    """The tensor as float32, same shape, checked by `require_codable`."""
+    x: np.ndarray = tensor.detach().float().cpu().numpy()
+    require_codable(codec_id, x)
+    return x
+
+
+def rows_of(codec_id: str, tensor: torch.Tensor) -> np.ndarray:
+    """As `codable`, `[token, channel]` of `[kv_head, token, dim]`."""
+    return codable(codec_id, tensor.transpose(0, 1).flatten(1))
+
+
+def write(x: torch.Tensor, out: torch.Tensor) -> None:
     """Copies `x` (float32) to `out`: what half a step took beyond the dtype's largest number becomes that."""
     largest = torch.finfo(out.dtype).max
-    out.copy_(torch.from_numpy(x).clamp(-largest, largest))
+    out.copy_(x.clamp(-largest, largest))

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 
+from codec.errors import CorruptFrame
 from codec.spec import KVSpec
 
 ReadSection = Callable[..., np.ndarray]
@@ -29,14 +30,16 @@ class Codec(ABC):
     movable: ClassVar[bool] = False
     """True: keys are stored without their rotary embedding and come back for any position."""
 
-    @abstractmethod
     def params(self) -> dict[str, Any]:
-        """JSON-able parameters a decoder needs; part of every frame."""
+        """JSON-able parameters a decoder needs; part of every frame. None, unless a codec says otherwise."""
+        return {}
 
     @classmethod
-    @abstractmethod
     def from_params(cls, params: Mapping[str, Any]) -> Self:
         """The codec those parameters describe. Raises CorruptFrame when they make no sense."""
+        if params:
+            raise CorruptFrame(f"{cls.id} takes no parameters, got {dict(params)}")
+        return cls()
 
     def for_spec(self, spec: KVSpec) -> Codec:
         """The codec to encode this spec's KV with, of the same `params`: itself unless the model matters."""

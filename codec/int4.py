@@ -16,15 +16,13 @@ upper half of a float32, `low` with its sign turned.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 import torch
 
-from codec.codable import require_codable, write
+from codec.codable import codable, write
 from codec.codec import Codec, ReadSection
-from codec.errors import CorruptFrame
 from codec.upper_half import floats, rounded_up, step_sizes
 
 _LEVELS = 16
@@ -37,15 +35,6 @@ class Int4(Codec):
     id: ClassVar[str] = "int4"
     lossless: ClassVar[bool] = False
 
-    def params(self) -> dict[str, Any]:
-        return {}
-
-    @classmethod
-    def from_params(cls, params: Mapping[str, Any]) -> Self:
-        if params:
-            raise CorruptFrame(f"int4 takes no parameters, got {dict(params)}")
-        return cls()
-
     def encode_layer(self, layer: int, keys: torch.Tensor, values: torch.Tensor, start: int) -> dict[str, np.ndarray]:
         return {**_quantize("k", keys.transpose(1, 2)), **_quantize("v", values)}
 
@@ -57,8 +46,7 @@ class Int4(Codec):
 
 
 def _quantize(name: str, tensor: torch.Tensor) -> dict[str, np.ndarray]:
-    x = tensor.detach().float().cpu().numpy()  # groups run along the last axis
-    require_codable(Int4.id, x)
+    x = codable(Int4.id, tensor)  # groups run along the last axis
     num_groups, members = _groups(x.shape[-1])
     missing = num_groups * members - x.shape[-1]
     x = np.pad(x, ((0, 0), (0, 0), (0, missing)), mode="edge").reshape(*x.shape[:2], num_groups, members)
@@ -79,7 +67,7 @@ def _dequantize(name: str, read: ReadSection, out: torch.Tensor) -> None:
     codes = np.stack([pairs & 15, pairs >> 4], axis=1).ravel()[:num_codes].reshape(*groups, members)
     scale, minus_low = (read(f"{name}.{part}", np.uint16, groups) for part in ("scale", "low"))
     x = codes * step_sizes(scale)[..., None] - floats(minus_low)[..., None]
-    write(x.reshape(*out.shape[:2], -1)[..., : out.shape[-1]], out)
+    write(torch.from_numpy(x.reshape(*out.shape[:2], -1)[..., : out.shape[-1]]), out)
 
 
 def _groups(num_members: int) -> tuple[int, int]:

@@ -10,15 +10,13 @@ Cost: 8 bits per element and two float32 per key channel and per value token.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 import torch
 
-from codec.codable import require_codable
+from codec.codable import codable
 from codec.codec import Codec, ReadSection
-from codec.errors import CorruptFrame
 
 _STEPS = 255
 
@@ -28,15 +26,6 @@ class Int8(Codec):
 
     id: ClassVar[str] = "int8"
     lossless: ClassVar[bool] = False
-
-    def params(self) -> dict[str, Any]:
-        return {}
-
-    @classmethod
-    def from_params(cls, params: Mapping[str, Any]) -> Self:
-        if params:
-            raise CorruptFrame(f"int8 takes no parameters, got {dict(params)}")
-        return cls()
 
     def encode_layer(self, layer: int, keys: torch.Tensor, values: torch.Tensor, start: int) -> dict[str, np.ndarray]:
         return {**_quantize("k", keys, shared_axis=1), **_quantize("v", values, shared_axis=2)}
@@ -49,8 +38,7 @@ class Int8(Codec):
 
 
 def _quantize(name: str, tensor: torch.Tensor, shared_axis: int) -> dict[str, np.ndarray]:
-    x = tensor.detach().float().cpu().numpy()  # [kv_head, token, dim]
-    require_codable(Int8.id, x)
+    x = codable(Int8.id, tensor)  # [kv_head, token, dim]
     low, high = x.min(axis=shared_axis, keepdims=True), x.max(axis=shared_axis, keepdims=True)
     scale = (high - low) / np.float32(_STEPS)
     codes = np.minimum(np.rint((x - low) / np.where(scale > 0, scale, 1)), _STEPS)  # a subnormal scale is rounded

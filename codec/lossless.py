@@ -14,8 +14,7 @@ between them; these two hold all keys, then all values. Every plane is in the or
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -36,15 +35,6 @@ class Lossless(Codec):
 
     def __init__(self) -> None:
         self._thread = threading.local()
-
-    def params(self) -> dict[str, Any]:
-        return {}
-
-    @classmethod
-    def from_params(cls, params: Mapping[str, Any]) -> Self:
-        if params:
-            raise CorruptFrame(f"lossless takes no parameters, got {dict(params)}")
-        return cls()
 
     def encode_layer(self, layer: int, keys: torch.Tensor, values: torch.Tensor, start: int) -> dict[str, np.ndarray]:
         keys_bits, values_bits = bits_of(keys), bits_of(values)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from functools import lru_cache
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -30,5 +32,10 @@ def codec_class(codec_id: str) -> type[Codec]:
 
 
 def codec_from(codec_id: str, params: Mapping[str, Any] | None = None) -> Codec:
-    """The codec of that name with these parameters."""
-    return codec_class(codec_id).from_params(params or {})
+    """The codec of that name with these parameters: the same one for the same, since making one may take work."""
+    return _codec(codec_id, json.dumps(params or {}, sort_keys=True))
+
+
+@lru_cache(maxsize=64)  # frames of strangers must not fill the memory
+def _codec(codec_id: str, params: str) -> Codec:
+    return codec_class(codec_id).from_params(json.loads(params))

@@ -27,7 +27,7 @@ import torch
 
 from codec.basis import Basis
 from codec.bits import bits_of
-from codec.codable import require_codable
+from codec.codable import require_codable, rows_of, write
 from codec.codec import Codec, ReadSection
 from codec.column_tables import ESCAPE, REACH, expectations
 from codec.errors import CorruptFrame, MissingProfile
@@ -82,7 +82,7 @@ class Transform(Codec):
             sections["sinks"] = np.concatenate([bits_of(part[:, :exact]).ravel() for part in (keys, values)])
         if exact < keys.shape[1]:
             unturned = self._profile.rotary[layer].take_off(keys[:, exact:], start + exact)
-            multiples = self._multiples(layer, _rows_of(unturned), _rows_of(values[:, exact:]))
+            multiples = self._multiples(layer, rows_of(self.id, unturned), rows_of(self.id, values[:, exact:]))
             sections["kv"] = self._packed(layer, multiples)
         return sections
 
@@ -99,8 +99,8 @@ class Transform(Codec):
             split = int(np.searchsorted(columns, num_key_components))
             k = _synthesized(self._profile.keys[layer], columns[:split], z[:, :split])
             v = _synthesized(self._profile.values[layer], columns[split:] - num_key_components, z[:, split:])
-            _write(keys[:, exact:], rotary.put_on(_heads_of(k, keys), to + exact))
-            _write(values[:, exact:], _heads_of(v, values))
+            write(rotary.put_on(_heads_of(k, keys), to + exact), keys[:, exact:])
+            write(_heads_of(v, values), values[:, exact:])
 
     def _multiples(self, layer: int, keys: np.ndarray, values: np.ndarray) -> np.ndarray:
         """Components over the step, float32 `[token, component]`: of keys, then of values."""
@@ -142,7 +142,7 @@ class Transform(Codec):
             signed = bits.view(np.dtype(f"i{unsigned().itemsize}")).reshape(out.shape).copy()
             out.copy_(torch.from_numpy(signed).view(out.dtype))
         if to:
-            _write(keys, self._profile.rotary[layer].move(keys, 0, to))
+            write(self._profile.rotary[layer].move(keys, 0, to), keys)
 
 
 def symbols_of(multiples: np.ndarray, dead_zone: float) -> np.ndarray:
@@ -158,19 +158,6 @@ def _synthesized(basis: Basis, columns: np.ndarray, z: np.ndarray) -> np.ndarray
     return x
 
 
-def _rows_of(tensor: torch.Tensor) -> np.ndarray:
-    """Float32 `[token, channel]` of `[kv_head, token, dim]`."""
-    x: np.ndarray = tensor.detach().float().cpu().transpose(0, 1).flatten(1).numpy()
-    require_codable(Transform.id, x)
-    return x
-
-
 def _heads_of(x: np.ndarray, like: torch.Tensor) -> torch.Tensor:
     """`[kv_head, token, dim]` of `[token, channel]`, as many heads as `like` has."""
     return torch.from_numpy(x).view(-1, like.shape[0], like.shape[2]).transpose(0, 1)
-
-
-def _write(out: torch.Tensor, x: torch.Tensor) -> None:
-    """Rounds to the dtype of `out`; what lies beyond its range becomes its largest number, not infinity."""
-    largest = torch.finfo(out.dtype).max
-    out.copy_(x.clamp(-largest, largest))

@@ -113,12 +113,6 @@ class LmdbFrames:
         with self._transaction() as transaction, transaction.cursor(self._index) as cursor:
             return [_entry(bytes(key), bytes(record)) for key, record in cursor]
 
-    def entry(self, key: ChunkKey) -> Entry | None:
-        """The index record of one frame."""
-        with self._transaction() as transaction:
-            record = transaction.get(key.digest, db=self._index)
-            return None if record is None else _entry(key.digest, bytes(record))
-
     def quarantined(self) -> dict[str, dict[str, str | float]]:
         """Why frames were taken out of service, by key in hex."""
         with self._transaction() as transaction, transaction.cursor(self._quarantine) as cursor:

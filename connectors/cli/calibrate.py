@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -61,23 +61,14 @@ def calibrate(
 
 def _windows(tokenizer: Any, files: list[Path], num_tokens: int, skip: int) -> Iterator[torch.Tensor]:
     """Token ids `[1, num_tokens]`, from every file in turn."""
-    turns = [_of_file(tokenizer, file, num_tokens, skip) for file in files]
+    from connectors.hf.corpora import read_corpus, windows
+
+    texts = [[passages.text for passages in read_corpus(file)[skip:]] for file in files]
+    turns = [windows(tokenizer, of_file, num_tokens) for of_file in texts]
     while turns:
-        for windows in list(turns):
-            window = next(windows, None)
+        for turn in list(turns):
+            window = next(turn, None)
             if window is None:
-                turns.remove(windows)
+                turns.remove(turn)
             else:
                 yield window
-
-
-def _of_file(tokenizer: Any, file: Path, num_tokens: int, skip: int) -> Iterator[torch.Tensor]:
-    """The first window of every text that has one, then every second, and so on."""
-    from connectors.hf.corpora import read_corpus
-
-    tokenized = [tokenizer(passages.text).input_ids for passages in read_corpus(file)[skip:]]
-    for start in count(0, num_tokens):
-        windows = [ids[start : start + num_tokens] for ids in tokenized if len(ids) >= start + num_tokens]
-        if not windows:
-            return
-        yield from (torch.tensor([ids]) for ids in windows)

@@ -16,15 +16,11 @@ import torch
 from transformers import PreTrainedModel
 
 from codec import (
-    Frame,
-    KVArray,
     KVSpec,
     Profile,
     Rotary,
     Transform,
     UnsupportedRotary,
-    decode_chunk,
-    encode_chunk,
     register,
 )
 from codec.basis import Basis, fit_basis
@@ -35,7 +31,7 @@ from codec.table_fit import fit_column_tables
 from codec.transform import symbols_of
 from connectors.hf import ttft
 from connectors.hf.gradients import gradients_of
-from connectors.hf.scoring import cache_of, distortion, logits_behind
+from connectors.hf.scoring import cache_of, distortion, kv_of, logits_behind, through_frames
 from connectors.hf.spec import spec_of
 
 LEVEL_KL = {"high": 0.003, "balanced": 0.01, "small": 0.04}
@@ -156,29 +152,17 @@ def _measure(
     for token_ids in held_out:
         known = int(_CONTEXT_SHARE * token_ids.shape[1])
         computed = ttft.computed_context(model, token_ids[:, :known])
-        sides = (tuple(getattr(layer, side)[0] for layer in computed.layers) for side in ("keys", "values"))
-        kv = KVArray(spec, *sides)
-        frames_bits, decoded = _through_frames(codec, kv)
+        kv = kv_of(spec, computed)
+        num_bytes, decoded = through_frames(codec, kv, _CHUNK_TOKENS)
         behind = token_ids[:, known:-1]
         exact = logits_behind(model, behind, computed)
         lossy = logits_behind(model, behind, cache_of(model, decoded))
         distance = distortion(exact, lossy, token_ids[0, known + 1 :])
-        bits.append(frames_bits / sum(part.numel() for part in (*kv.keys, *kv.values)))
+        bits.append(8 * num_bytes / sum(part.numel() for part in (*kv.keys, *kv.values)))
         kl.append(distance.kl)
         top1.append(distance.top1)
         progress(f"held-out texts, step {step:.2g}")
     return RatePoint(step, float(np.mean(bits)), float(np.mean(kl)), float(np.mean(top1)))
-
-
-def _through_frames(codec: Transform, kv: KVArray) -> tuple[int, KVArray]:
-    """Bits of the frames, one per chunk, and what they decode to."""
-    num_bytes, decoded = 0, KVArray.empty(kv.spec, kv.num_tokens)
-    for start in range(0, kv.num_tokens, _CHUNK_TOKENS):
-        end = min(start + _CHUNK_TOKENS, kv.num_tokens)
-        frame = encode_chunk(codec, kv.tokens(start, end), "0" * 64, start)
-        decode_chunk(Frame(frame), decoded.tokens(start, end))
-        num_bytes += len(frame)
-    return 8 * num_bytes, decoded
 
 
 def _components(basis: Basis, tensor: torch.Tensor) -> np.ndarray:

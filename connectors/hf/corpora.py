@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import ast
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import count
 from pathlib import Path
+from typing import Any
+
+import torch
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,20 @@ def longchat(path: Path) -> list[Passages]:
     """Each conversation of a LongChat file; its own last request is the question."""
     prompts = [json.loads(line)["prompt"] for line in path.read_text().splitlines() if line.strip()]
     return [Passages(*prompt.rsplit("\n", 1)) if "\n" in prompt else Passages(prompt, "") for prompt in prompts]
+
+
+def windows(tokenizer: Any, texts: Sequence[str], num_tokens: int) -> Iterator[torch.Tensor]:
+    """Token ids `[1, num_tokens]`: the first window of every text that has one, then every second, and so on."""
+    tokens_of = cache(lambda text: tokenizer(text).input_ids)
+    for start in count(0, num_tokens):
+        found = False
+        for text in texts:
+            ids = tokens_of(text)[start : start + num_tokens]
+            if len(ids) == num_tokens:
+                found = True
+                yield torch.tensor([ids])
+        if not found:
+            return
 
 
 def _texts(contexts: list[dict[str, str]] | str) -> list[str]:

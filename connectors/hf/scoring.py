@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
-from codec import KVArray
+from codec import Codec, Frame, KVArray, KVSpec, decode_chunk, encode_chunk
 
 _TOKENS_AT_ONCE = 32  # a vocabulary's worth of float64 for each adds up
 
@@ -55,6 +55,24 @@ def logits_behind(model: Any, token_ids: torch.Tensor, cache: DynamicCache | Non
     held = copy.deepcopy(cache)  # a cache grows in use
     logits: torch.Tensor = model(input_ids=token_ids, past_key_values=held, use_cache=held is not None).logits[0]
     return logits
+
+
+def kv_of(spec: KVSpec, cache: DynamicCache) -> KVArray:
+    """The only row of a cache of full attention, in the spec's dtype."""
+    dtype = getattr(torch, spec.dtype)
+    keys = tuple(layer.keys[0].to(dtype) for layer in cache.layers)
+    return KVArray(spec, keys, tuple(layer.values[0].to(dtype) for layer in cache.layers))
+
+
+def through_frames(codec: Codec, kv: KVArray, chunk_tokens: int) -> tuple[int, KVArray]:
+    """Bytes of the frames, one per chunk, and what they decode to."""
+    num_bytes, decoded = 0, KVArray.empty(kv.spec, kv.num_tokens)
+    for start in range(0, kv.num_tokens, chunk_tokens):
+        end = min(start + chunk_tokens, kv.num_tokens)
+        frame = encode_chunk(codec, kv.tokens(start, end), "0" * 64, start)
+        decode_chunk(Frame(frame), decoded.tokens(start, end))
+        num_bytes += len(frame)
+    return num_bytes, decoded
 
 
 def cache_of(model: Any, kv: KVArray) -> DynamicCache:
