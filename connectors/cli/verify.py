@@ -1,4 +1,4 @@
-"""`kvstore verify`: checks every frame of a store, and drops the damaged ones when asked to."""
+"""`kvstore verify`: checks every frame and profile of a store, and drops the damaged ones when asked to."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
+from codec import read_header
 from connectors.byte_size import format_bytes
-from connectors.cli.holdings import open_reader, store_path
+from connectors.cli.holdings import open_reader, profile_problem, store_path
 from connectors.cli.options import JsonOption, StoreOption
 from connectors.cli.output import print_json, print_line, print_table, progress
 from connectors.settings import load_settings
-from kvstore import BlockingWriter, ChunkKey, DiskReader, DiskTier, InvalidRequest, frame_problem
+from kvstore import BlockingWriter, ChunkKey, DiskReader, DiskTier, InvalidRequest, frame_problem, profile_named
 
 
 @dataclass(frozen=True)
@@ -31,19 +32,28 @@ class _Verdict:
     whole: int
     whole_bytes: int
     damaged: list[_Damaged]
+    profiles: int
+    """How many profiles are whole."""
+    damaged_profiles: dict[str, str]
+    """What is wrong with each, by fingerprint."""
+    absent_profiles: list[str]
+    """Fingerprints that frames name and this directory does not hold."""
+
+    @property
+    def all_whole(self) -> bool:
+        return not self.damaged and not self.damaged_profiles
 
 
 def verify(
     store: StoreOption = None,
-    repair: Annotated[
-        bool, typer.Option("--repair", help="Drop the damaged frames. No other process may write.")
-    ] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Drop what is damaged. No other process may write.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Verify every frame held against its checksums. The exit code is 1 when one is damaged.
+    """Verify every frame and profile held against its checksums. The exit code is 1 when one is damaged.
 
     A damaged frame is never delivered, verified or not: whoever meets it drops it and computes. With
-    --repair it is dropped now. What was dropped earlier, and why, is listed at the end.
+    --repair it is dropped now. What was dropped earlier, and why, is listed at the end. Frames whose
+    profile is damaged or not there are whole, and of use only to who has that profile elsewhere.
 
     Example: kvstore verify --repair
     """
@@ -58,11 +68,13 @@ def verify(
             verdict = _check(writer, as_json)
             for bad in verdict.damaged:
                 writer.quarantine(bad.key, bad.problem)
+            for fingerprint in verdict.damaged_profiles:
+                writer.drop_profile(fingerprint)
     if as_json:
         print_json(_as_json(verdict, repair, quarantined))
     else:
         _print(path, verdict, repair, quarantined)
-    if verdict.damaged:
+    if not verdict.all_whole:
         raise typer.Exit(1)
 
 
@@ -82,6 +94,7 @@ def _check(tier: DiskReader | DiskTier, hidden: bool) -> _Verdict:
     """Frames that are evicted meanwhile are left out."""
     whole, whole_bytes = 0, 0
     damaged: list[_Damaged] = []
+    needed: dict[str, None] = {}
     entries = list(tier.entries())
     with progress(hidden) as bar:
         task = bar.add_task("verifying", total=sum(entry.size_bytes for entry in entries))
@@ -92,8 +105,14 @@ def _check(tier: DiskReader | DiskTier, hidden: bool) -> _Verdict:
                 damaged.append(_Damaged(entry.key, entry.size_bytes, problem))
             elif frame is not None:
                 whole, whole_bytes = whole + 1, whole_bytes + len(frame)
+                header = read_header(frame)
+                if fingerprint := profile_named(header.codec, header.codec_params):
+                    needed[fingerprint] = None
             bar.advance(task, entry.size_bytes)
-    return _Verdict(whole, whole_bytes, damaged)
+    problems = {fingerprint: profile_problem(tier, fingerprint) for fingerprint in tier.profiles()}
+    damaged_profiles = {fingerprint: problem for fingerprint, problem in problems.items() if problem}
+    absent = [fingerprint for fingerprint in needed if fingerprint not in problems]
+    return _Verdict(whole, whole_bytes, damaged, len(problems) - len(damaged_profiles), damaged_profiles, absent)
 
 
 Quarantined = dict[str, dict[str, str | float]]
@@ -106,6 +125,14 @@ def _print(path: Path, verdict: _Verdict, repair: bool, quarantined: Quarantined
         print_line(f"{len(verdict.damaged)} are damaged {done}:")
         rows = [(str(bad.key)[:12], format_bytes(bad.size_bytes), bad.problem) for bad in verdict.damaged]
         print_table(["key", "size>", "problem"], rows)
+    if verdict.profiles:
+        print_line(f"{verdict.profiles} profiles are whole.")
+    if verdict.damaged_profiles:
+        done = "and are dropped" if repair else "and would be dropped by --repair"
+        print_line(f"{len(verdict.damaged_profiles)} profiles are damaged {done}:")
+        print_table(["profile", "problem"], [(name[:12], why) for name, why in verdict.damaged_profiles.items()])
+    if verdict.absent_profiles:
+        print_line(f"Whole frames name profiles that are not here: {', '.join(verdict.absent_profiles)}")
     if quarantined:
         print_line(f"{len(quarantined)} were damaged and dropped earlier:")
         print_table(["key", "when", "problem"], [_quarantine_row(key, note) for key, note in quarantined.items()])
@@ -124,5 +151,10 @@ def _as_json(verdict: _Verdict, repair: bool, quarantined: Quarantined) -> dict[
             {"key": str(bad.key), "size_bytes": bad.size_bytes, "problem": bad.problem, "dropped": repair}
             for bad in verdict.damaged
         ],
+        "profiles": verdict.profiles,
+        "damaged_profiles": [
+            {"fingerprint": name, "problem": why, "dropped": repair} for name, why in verdict.damaged_profiles.items()
+        ],
+        "absent_profiles": verdict.absent_profiles,
         "quarantined": [{"key": key, **note} for key, note in quarantined.items()],
     }
