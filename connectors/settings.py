@@ -100,6 +100,13 @@ def load_settings(file: Path | None = None, environ: Mapping[str, str] = os.envi
     )
 
 
+def profile_directory() -> Path:
+    """Where the settings in effect have profiles kept; raises what `load_settings` raises."""
+    directory = load_settings().store.profile_directory
+    assert directory is not None, "load_settings gives one"
+    return directory
+
+
 def build_store(settings: Settings, spec: KVSpec | None = None, metrics: Metrics | None = None) -> KVStore:
     """The store that the settings describe, open; close it after use.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from kvstore.errors import InvalidRequest, MissingProfile, TierUnavailable
@@ -62,11 +63,9 @@ class ProfileFiles:
         """
         if hashlib.sha256(content).hexdigest() != fingerprint:
             raise InvalidRequest(f"profile {fingerprint!r} is not named by its content")
-        try:
+        with suppress(MissingProfile):  # damaged: written again
             if self.read(fingerprint) is not None:
                 return
-        except MissingProfile:
-            pass  # damaged: written again
         path = self._path(fingerprint)
         unfinished = path.with_suffix(".unfinished")
         try:
@@ -78,7 +77,8 @@ class ProfileFiles:
             unfinished.replace(path)
             _sync_directory(self._directory)
         except OSError as error:
-            unfinished.unlink(missing_ok=True)
+            with suppress(OSError):
+                unfinished.unlink()
             raise TierUnavailable(f"the profile {path} cannot be written: {error}") from error
 
     def delete(self, fingerprint: str) -> None:

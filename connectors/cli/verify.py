@@ -126,10 +126,10 @@ def _print(path: Path, verdict: _Verdict, repair: bool, quarantined: Quarantined
         rows = [(str(bad.key)[:12], format_bytes(bad.size_bytes), bad.problem) for bad in verdict.damaged]
         print_table(["key", "size>", "problem"], rows)
     if verdict.profiles:
-        print_line(f"{verdict.profiles} profiles are whole.")
+        print_line(f"{verdict.profiles} {'profile is' if verdict.profiles == 1 else 'profiles are'} whole.")
     if verdict.damaged_profiles:
-        done = "and are dropped" if repair else "and would be dropped by --repair"
-        print_line(f"{len(verdict.damaged_profiles)} profiles are damaged {done}:")
+        done = "dropped" if repair else "would be dropped by --repair"
+        print_line(f"Damaged profiles, {done}:")
         print_table(["profile", "problem"], [(name[:12], why) for name, why in verdict.damaged_profiles.items()])
     if verdict.absent_profiles:
         print_line(f"Whole frames name profiles that are not here: {', '.join(verdict.absent_profiles)}")

@@ -15,7 +15,7 @@ import tarfile
 import textwrap
 import typing
 from importlib.metadata import metadata
-from pydoc_data.topics import topics  # type: ignore[import-untyped]
+from pydoc_data.topics import topics
 
 _MODULES = (argparse, dataclasses, difflib, shutil, subprocess, tarfile, textwrap, typing)
 _PACKAGES = ("torch", "transformers", "typer", "rich", "huggingface_hub", "numpy", "tokenizers", "zstandard")
