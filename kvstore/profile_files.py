@@ -70,6 +70,7 @@ class ProfileFiles:
         unfinished = path.with_suffix(".unfinished")
         try:
             self._directory.mkdir(exist_ok=True)
+            _sync_directory(self._directory.parent)
             with unfinished.open("wb") as file:
                 file.write(content)
                 file.flush()
@@ -82,9 +83,13 @@ class ProfileFiles:
             raise TierUnavailable(f"the profile {path} cannot be written: {error}") from error
 
     def delete(self, fingerprint: str) -> None:
-        """Removes the file of that name, if there is one."""
-        if _FINGERPRINT.fullmatch(fingerprint):
+        """Removes the file of that name, if there is one. Raises TierUnavailable when it cannot be removed."""
+        if not _FINGERPRINT.fullmatch(fingerprint):
+            return
+        try:
             self._path(fingerprint).unlink(missing_ok=True)
+        except OSError as error:
+            raise TierUnavailable(f"the profile {self._path(fingerprint)} cannot be removed: {error}") from error
 
     def _path(self, fingerprint: str) -> Path:
         return self._directory / f"{fingerprint}{_SUFFIX}"
