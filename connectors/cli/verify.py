@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -26,22 +27,25 @@ class _Damaged:
 
 
 @dataclass(frozen=True)
+class _Profiles:
+    """`whole` counts those that passed; `damaged` says by fingerprint what is wrong with each of the others.
+
+    `absent` are the fingerprints that whole frames name and the directory does not hold.
+    """
+
+    whole: int
+    damaged: dict[str, str]
+    absent: list[str]
+
+
+@dataclass(frozen=True)
 class _Verdict:
     """`whole` and `whole_bytes` count the frames that passed."""
 
     whole: int
     whole_bytes: int
     damaged: list[_Damaged]
-    profiles: int
-    """How many profiles are whole."""
-    damaged_profiles: dict[str, str]
-    """What is wrong with each, by fingerprint."""
-    absent_profiles: list[str]
-    """Fingerprints that frames name and this directory does not hold."""
-
-    @property
-    def all_whole(self) -> bool:
-        return not self.damaged and not self.damaged_profiles
+    profiles: _Profiles
 
 
 def verify(
@@ -68,13 +72,13 @@ def verify(
             verdict = _check(writer, as_json)
             for bad in verdict.damaged:
                 writer.quarantine(bad.key, bad.problem)
-            for fingerprint in verdict.damaged_profiles:
+            for fingerprint in verdict.profiles.damaged:
                 writer.drop_profile(fingerprint)
     if as_json:
         print_json(_as_json(verdict, repair, quarantined))
     else:
         _print(path, verdict, repair, quarantined)
-    if not verdict.all_whole:
+    if verdict.damaged or verdict.profiles.damaged:
         raise typer.Exit(1)
 
 
@@ -94,7 +98,7 @@ def _check(tier: DiskReader | DiskTier, hidden: bool) -> _Verdict:
     """Frames that are evicted meanwhile are left out."""
     whole, whole_bytes = 0, 0
     damaged: list[_Damaged] = []
-    needed: dict[str, None] = {}
+    needed: dict[str, None] = {}  # fingerprints, in the order they are met
     entries = list(tier.entries())
     with progress(hidden) as bar:
         task = bar.add_task("verifying", total=sum(entry.size_bytes for entry in entries))
@@ -109,10 +113,14 @@ def _check(tier: DiskReader | DiskTier, hidden: bool) -> _Verdict:
                 if fingerprint := profile_named(header.codec, header.codec_params):
                     needed[fingerprint] = None
             bar.advance(task, entry.size_bytes)
+    return _Verdict(whole, whole_bytes, damaged, _check_profiles(tier, needed))
+
+
+def _check_profiles(tier: DiskReader | DiskTier, needed: Iterable[str]) -> _Profiles:
     problems = {fingerprint: profile_problem(tier, fingerprint) for fingerprint in tier.profiles()}
-    damaged_profiles = {fingerprint: problem for fingerprint, problem in problems.items() if problem}
+    damaged = {fingerprint: problem for fingerprint, problem in problems.items() if problem}
     absent = [fingerprint for fingerprint in needed if fingerprint not in problems]
-    return _Verdict(whole, whole_bytes, damaged, len(problems) - len(damaged_profiles), damaged_profiles, absent)
+    return _Profiles(len(problems) - len(damaged), damaged, absent)
 
 
 Quarantined = dict[str, dict[str, str | float]]
@@ -125,17 +133,20 @@ def _print(path: Path, verdict: _Verdict, repair: bool, quarantined: Quarantined
         print_line(f"{len(verdict.damaged)} are damaged {done}:")
         rows = [(str(bad.key)[:12], format_bytes(bad.size_bytes), bad.problem) for bad in verdict.damaged]
         print_table(["key", "size>", "problem"], rows)
-    if verdict.profiles:
-        print_line(f"{verdict.profiles} {'profile is' if verdict.profiles == 1 else 'profiles are'} whole.")
-    if verdict.damaged_profiles:
-        done = "dropped" if repair else "would be dropped by --repair"
-        print_line(f"Damaged profiles, {done}:")
-        print_table(["profile", "problem"], [(name[:12], why) for name, why in verdict.damaged_profiles.items()])
-    if verdict.absent_profiles:
-        print_line(f"Whole frames name profiles that are not here: {', '.join(verdict.absent_profiles)}")
+    _print_profiles(verdict.profiles, repair)
     if quarantined:
         print_line(f"{len(quarantined)} were damaged and dropped earlier:")
         print_table(["key", "when", "problem"], [_quarantine_row(key, note) for key, note in quarantined.items()])
+
+
+def _print_profiles(profiles: _Profiles, repair: bool) -> None:
+    if profiles.whole:
+        print_line(f"{profiles.whole} {'profile is' if profiles.whole == 1 else 'profiles are'} whole.")
+    if profiles.damaged:
+        print_line(f"Damaged profiles, {'dropped' if repair else 'would be dropped by --repair'}:")
+        print_table(["profile", "problem"], [(name[:12], why) for name, why in profiles.damaged.items()])
+    if profiles.absent:
+        print_line(f"Whole frames name profiles that are not here: {', '.join(profiles.absent)}")
 
 
 def _quarantine_row(key: str, note: dict[str, str | float]) -> tuple[str, str, str]:
@@ -151,10 +162,10 @@ def _as_json(verdict: _Verdict, repair: bool, quarantined: Quarantined) -> dict[
             {"key": str(bad.key), "size_bytes": bad.size_bytes, "problem": bad.problem, "dropped": repair}
             for bad in verdict.damaged
         ],
-        "profiles": verdict.profiles,
+        "profiles": verdict.profiles.whole,
         "damaged_profiles": [
-            {"fingerprint": name, "problem": why, "dropped": repair} for name, why in verdict.damaged_profiles.items()
+            {"fingerprint": name, "problem": why, "dropped": repair} for name, why in verdict.profiles.damaged.items()
         ],
-        "absent_profiles": verdict.absent_profiles,
+        "absent_profiles": verdict.profiles.absent,
         "quarantined": [{"key": key, **note} for key, note in quarantined.items()],
     }
