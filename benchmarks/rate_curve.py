@@ -28,18 +28,33 @@ def bits_at(kl: float, curve: Curve) -> float | None:
     return points[-1][1]
 
 
-def draw(curves: Mapping[str, Curve], title: str, to: Path) -> None:
-    """A PNG of every family's levels: bits per element against KL, both growing towards worse."""
+def times_fewer_bytes(kl: float, curve: Curve, than: Curve) -> float:
+    """How many times the bytes of `curve` the other family takes for a KL of at most `kl`.
+
+    A family of which no level is that good counts as its finest one: that is the least it would take. NaN
+    when `curve` itself is never that good.
+    """
+    own, other = bits_at(kl, curve), bits_at(kl, than)
+    if own is None:
+        return math.nan
+    return (max(bits for _, bits in than) if other is None else other) / own
+
+
+def draw(panels: Mapping[str, Mapping[str, Curve]], title: str, to: Path) -> None:
+    """A PNG, one panel for each corpus: bits per element against KL of every family, both growing towards worse."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.add_subplot()
-    for family, curve in curves.items():
-        kls, bits = zip(*sorted((max(kl, 1e-6), bits) for kl, bits in curve), strict=True)
-        axes.plot(kls, bits, marker="o", label=family)
-    axes.set(xscale="log", xlabel="KL to full precision (nats per token)", ylabel="bits per element, all of the frame")
-    axes.set_ylim(bottom=0)
-    axes.set_title(title)
-    axes.grid(alpha=0.3)
-    axes.legend()
+    figure = Figure(figsize=(8 * len(panels), 5), layout="constrained")
+    figure.suptitle(title)
+    for number, (corpus, curves) in enumerate(panels.items(), start=1):
+        axes = figure.add_subplot(1, len(panels), number)
+        for family, curve in curves.items():
+            kls, bits = zip(*sorted((max(kl, 1e-6), bits) for kl, bits in curve), strict=True)
+            axes.plot(kls, bits, marker="o", label=family)
+        axes.set(xscale="log", xlabel="KL to full precision (nats per token)")
+        axes.set_ylabel("bits per element, all of the frame")
+        axes.set_ylim(bottom=0)
+        axes.set_title(corpus)
+        axes.grid(alpha=0.3)
+        axes.legend()
     figure.savefig(to, dpi=120)

@@ -9,17 +9,20 @@ does alone. Bits count every byte of the frames.
 The first `exact_sinks` tokens are scored with their exact KV in every row: attention sinks, whose loss
 would hide everything else. Their bytes are not added: 16 bits for each would be 0.06 per element at 4
 of 1,024 tokens.
+
+`transform` is measured with every `--profile`, at its levels and at steps between and beyond them. A
+profile does not say which texts it was calibrated on: `--skip` as many of a corpus as went into it, or
+the numbers flatter. Each `--corpus` has its tables, a panel in the picture and its checks.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -27,60 +30,77 @@ from typing import Any
 import torch
 from rich.progress import track
 
-from benchmarks.rate_curve import Curve, bits_at, draw
-from benchmarks.report import parser, publish
-from codec import Codec, KVSpec, codec_from
+from benchmarks.codecs import codecs_named, profiles_from, qualities_of
+from benchmarks.rate_curve import Curve, bits_at, draw, times_fewer_bytes
+from benchmarks.report import Check, at_least, at_most, parser, publish
+from codec import Codec, KVSpec, Profile, Transform
 from connectors.hf import spec_of, ttft
 from connectors.hf.corpora import read_corpus, windows
 from connectors.hf.models import demo_model_dir, fast_dtype, load_model
 from connectors.hf.scoring import Distortion, cache_of, distortion, kv_of, logits_behind, through_frames
+from kvstore import InvalidRequest
 
 _CHUNK_TOKENS = 128
 _CODECS = "lossless,int8,int4,cachegen:level=high,cachegen:level=medium,cachegen:level=low"
-_EQUAL_KL = (0.01, 0.04)
 _BFLOAT16_BITS = 16
+_BASELINE = "cachegen"
+
+
+@dataclass(frozen=True)
+class _Bar:
+    """At a KL: the most bits per element, how many times fewer bytes than CacheGen, and the same aimed at."""
+
+    kl: float
+    bits: float
+    on_questions: float
+    """On MuSiQue-like corpora (`.json`), the kind of text the transform was conceived on."""
+    elsewhere: float
+    aim: float
+
+
+_BARS = (
+    _Bar(kl=0.01, bits=1.9, on_questions=2.3, elsewhere=2.0, aim=3.0),
+    _Bar(kl=0.04, bits=1.0, on_questions=3.5, elsewhere=2.5, aim=5.0),
+)
 
 
 def main() -> None:
     arguments = _arguments()
-    codecs = {name: codec_named(name) for name in arguments.codecs.split(",")}
+    profiles = profiles_from(arguments.profile)
+    codecs = codecs_named(arguments.codecs.split(",") if arguments.codecs else _default_codecs(profiles), profiles)
     model, tokenizer = load_model(arguments.model or demo_model_dir(), getattr(torch, arguments.dtype))
     spec = replace(spec_of(model, revision="benchmark"), dtype="bfloat16")
-    texts = [passages.text for passages in read_corpus(arguments.corpus)][arguments.skip :]
-    chosen = islice(windows(tokenizer, texts, arguments.context + arguments.continuation + 1), arguments.prompts)
-    samples: dict[str, list[tuple[int, Distortion]]] = defaultdict(list)
-    for window in track(list(chosen), description=f"{arguments.context} tokens"):
-        measured = _measure(model, spec, window, codecs, arguments.context, arguments.exact_sinks)
-        for name, sample in measured.items():
-            samples[name].append(sample)
-    rows = [_row(name, spec, arguments, measured) for name, measured in samples.items()]
-    curves = _curves(rows)
-    publish("rate_distortion", [*rows, *_at_equal_kl(curves, spec)], [], arguments.json)
+    rows: list[dict[str, Any]] = []
+    panels: dict[str, dict[str, Curve]] = {}
+    checks: list[Check] = []
+    for corpus in arguments.corpus:
+        measured = _rows_of_corpus(model, tokenizer, spec, corpus, codecs, arguments)
+        panels[corpus.name] = curves = _curves(measured)
+        rows += [*measured, *_at_equal_kl(corpus.name, curves, spec)]
+        checks += _checks(corpus, curves)
+    publish("rate_distortion", rows, checks, arguments.json)
     if arguments.png is not None:
-        draw(curves, f"{spec.model}, {arguments.corpus.name}", arguments.png)
+        draw(panels, spec.model, arguments.png)
 
 
-def codec_named(text: str) -> Codec:
-    """The codec of `name` or `name:parameter=value:...`; values are JSON where they can be, text where not."""
-    name, *settings = text.split(":")
-    pairs = [setting.partition("=") for setting in settings]
-    return codec_from(name, {parameter: _value(value) for parameter, _, value in pairs})
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
+def _default_codecs(profiles: Mapping[str, Profile]) -> list[str]:
+    qualities = [quality for profile in profiles.values() for quality in qualities_of(profile)]
+    return [*_CODECS.split(","), *dict.fromkeys(qualities)]
 
 
 def _arguments() -> argparse.Namespace:
     options = parser(__doc__.split("\n")[0])
     shipped = Path(__file__).parents[1] / "connectors" / "hf" / "documents" / "founding_documents.txt"
     options.add_argument("--model", help="hub id or directory; the demo model where absent")
-    options.add_argument("--corpus", type=Path, default=shipped, help=".json, .jsonl or text")
-    options.add_argument("--skip", type=int, default=0, help="texts at the corpus' beginning to leave out")
-    options.add_argument("--codecs", default=_CODECS, help="name[:parameter=value...], comma-separated")
+    options.add_argument("--corpus", type=Path, action="append", default=[], help=".json, .jsonl or text; repeatable")
+    options.add_argument(
+        "--skip", type=int, default=0, help="texts at each corpus' beginning to leave out: those a profile has seen"
+    )
+    options.add_argument("--profile", type=Path, action="append", default=[], help="of transform; repeatable")
+    options.add_argument(
+        "--codecs",
+        help=f"name[:parameter=value...], comma-separated; {_CODECS} and every profile's qualities if absent",
+    )
     options.add_argument("--context", type=int, default=1024)
     options.add_argument("--continuation", type=int, default=256)
     options.add_argument("--prompts", type=int, default=8)
@@ -88,9 +108,32 @@ def _arguments() -> argparse.Namespace:
     options.add_argument("--dtype", default=str(fast_dtype()).removeprefix("torch."), help="of the arithmetic")
     options.add_argument("--png", type=Path, metavar="FILE", help="draw the curves there")
     arguments = options.parse_args()
+    arguments.corpus = arguments.corpus or [shipped]
     if arguments.quick:
         arguments.prompts, arguments.context, arguments.continuation = 2, 512, 128
     return arguments
+
+
+def _rows_of_corpus(
+    model: Any,
+    tokenizer: Any,
+    spec: KVSpec,
+    corpus: Path,
+    codecs: Mapping[str, Codec],
+    arguments: argparse.Namespace,
+) -> list[dict[str, Any]]:
+    """One row per codec. Raises InvalidRequest when no text is long enough."""
+    texts = [passages.text for passages in read_corpus(corpus)][arguments.skip :]
+    every = windows(tokenizer, texts, arguments.context + arguments.continuation + 1)
+    chosen = list(islice(every, arguments.prompts))
+    if not chosen:
+        raise InvalidRequest(f"{corpus} has no text of {arguments.context + arguments.continuation + 1} tokens left")
+    samples: dict[str, list[tuple[int, Distortion]]] = defaultdict(list)
+    for window in track(chosen, description=f"{corpus.name}, {arguments.context} tokens"):
+        measured = _measure(model, spec, window, codecs, arguments.context, arguments.exact_sinks)
+        for name, sample in measured.items():
+            samples[name].append(sample)
+    return [{"corpus": corpus.name, **_row(name, spec, arguments, measured)} for name, measured in samples.items()]
 
 
 def _measure(
@@ -145,16 +188,32 @@ def _curves(rows: Sequence[Mapping[str, Any]]) -> dict[str, Curve]:
     return dict(curves)
 
 
-def _at_equal_kl(curves: Mapping[str, Curve], spec: KVSpec) -> list[dict[str, Any]]:
-    """What each family costs at the KLs of `_EQUAL_KL`, and how many times that every family costs."""
+def _at_equal_kl(corpus: str, curves: Mapping[str, Curve], spec: KVSpec) -> list[dict[str, Any]]:
+    """What each family costs at the bars' KLs, and how many times that every other family costs."""
     rows = []
-    for kl in _EQUAL_KL:
-        bits = {family: bits_at(kl, curve) for family, curve in curves.items()}
+    for bar in _BARS:
+        bits = {family: bits_at(bar.kl, curve) for family, curve in curves.items()}
         for family, own in bits.items():
-            over = {f"{other}_over_it": each / own if each and own else None for other, each in bits.items()}
+            fewer = {f"x_fewer_than_{other}": each / own if each and own else None for other, each in bits.items()}
             bytes_per_token = own * _elements(spec) / 8 if own else None
-            rows.append({"at_kl": kl, "family": family, "bits": own, "bytes_per_token": bytes_per_token, **over})
+            row = {"corpus": corpus, "at_kl": bar.kl, "family": family, "bits": own}
+            rows.append({**row, "bytes_per_token": bytes_per_token, **fewer})
     return rows
+
+
+def _checks(corpus: Path, curves: Mapping[str, Curve]) -> list[Check]:
+    """Of every `transform` there is; against CacheGen's finest level where none of its levels is that good."""
+    checks = []
+    for family in (family for family in curves if family.partition("@")[0] == Transform.id):
+        for bar in _BARS:
+            at = f"at KL {bar.kl}, {corpus.name}"
+            bits = bits_at(bar.kl, curves[family])
+            checks.append(at_most(f"{family}: bits {at}", math.nan if bits is None else bits, bar.bits))
+            if _BASELINE in curves:
+                fewer = times_fewer_bytes(bar.kl, curves[family], curves[_BASELINE])
+                must = bar.on_questions if corpus.suffix == ".json" else bar.elsewhere
+                checks.append(at_least(f"{family}: x fewer bytes than {_BASELINE} {at}", fewer, must, bar.aim))
+    return checks
 
 
 if __name__ == "__main__":

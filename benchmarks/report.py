@@ -58,12 +58,18 @@ def publish(question: str, rows: Sequence[Mapping[str, Any]], checks: Sequence[C
         "checks": [asdict(check) for check in checks],
     }
     console = Console(width=None if sys.stdout.isatty() else 160)
-    for kind in dict.fromkeys(tuple(row) for row in rows):
-        _print_table(console, question, [row for row in rows if tuple(row) == kind])
+    for corpus, columns in dict.fromkeys(_table_of(row) for row in rows):
+        title = f"{question}, {corpus}" if corpus else question
+        _print_table(console, title, [row for row in rows if _table_of(row) == (corpus, columns)])
     if checks:
         _print_table(console, "checks", [asdict(check) for check in checks])
     if to is not None:
         to.write_text(json.dumps(report, indent=2) + "\n")
+
+
+def _table_of(row: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    """Rows stand in one table that have the same corpus, if any, and the same columns."""
+    return row.get("corpus", ""), tuple(row)
 
 
 def _print_table(console: Console, title: str, rows: Sequence[Mapping[str, Any]]) -> None:

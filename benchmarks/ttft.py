@@ -15,19 +15,22 @@ import argparse
 import random
 import statistics
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.progress import Progress
 
+from benchmarks.codecs import codecs_named, profiles_from
 from benchmarks.report import Check, at_least, at_most, parser, publish
-from codec import codec_from
+from codec import Codec, Profile, register
 from connectors.hf import CachedModel, spec_of, ttft
+from connectors.hf.default_profile import default_profile
 from connectors.hf.models import demo_model_dir, fast_dtype, load_model
 from connectors.hf.prompts import shipped_document
 from connectors.hf.scoring import kv_of
+from connectors.settings import profile_directory
 from kvstore import DiskTier, KVStore, MemoryTier
 
 TAILS = (1, 16)
@@ -42,7 +45,7 @@ def main() -> None:
     model, tokenizer = load_model(directory, dtype)
     document = arguments.text.read_text() if arguments.text else shipped_document()
     text = torch.tensor([tokenizer(document).input_ids])
-    lengths, codecs = [int(n) for n in arguments.contexts.split(",")], arguments.codecs.split(",")
+    lengths, codecs = [int(n) for n in arguments.contexts.split(",")], _codecs(model, arguments)
     if text.shape[1] < max(lengths) + max(TAILS):
         raise SystemExit(f"the text has {text.shape[1]} tokens, a context of {max(lengths)} needs more: give --text")
     rows: list[dict[str, Any]] = []
@@ -54,11 +57,11 @@ def main() -> None:
             rows += _same_process(model, text, length, codecs, arguments.repeats, Path(scratch))
         for _ in range(arguments.new_processes):
             progress.update(task, advance=1, description="disk, new process")
-            _add_new_process(rows, directory, dtype, text, Path(scratch))
+            _add_new_process(rows, codecs, directory, dtype, text, Path(scratch))
         overhead = []
         for pair in range(arguments.pairs):
             progress.update(task, advance=1, description=f"nothing to reuse, {arguments.pair_tokens} tokens")
-            overhead.append(_unseen_pair(model, text, arguments.pair_tokens, codecs[0], pair))
+            overhead.append(_unseen_pair(model, text, arguments.pair_tokens, next(iter(codecs.values())), pair))
     _finish(rows)
     miss_rows = [_overhead_row("first token", [pair[:2] for pair in overhead], arguments.pair_tokens)]
     miss_rows.append(_overhead_row("back to back", [pair[2:] for pair in overhead], arguments.pair_tokens))
@@ -70,7 +73,8 @@ def _arguments() -> argparse.Namespace:
     options.add_argument("--model", help="hub id or directory; the demo model where absent")
     options.add_argument("--text", type=Path, help="the text the prompts are cut from; the shipped one where absent")
     options.add_argument("--contexts", default="512,1024,2048,4096,8192", help="context lengths in tokens")
-    options.add_argument("--codecs", default="lossless,int8")
+    options.add_argument("--profile", type=Path, help="of transform; the model's own where absent")
+    options.add_argument("--codecs", help="comma-separated; lossless, after transform if its profile is at hand")
     options.add_argument("--dtype", default="auto", choices=["auto", "bfloat16", "float16", "float32"])
     options.add_argument("--repeats", type=int, default=5, help="runs of each row; the median is reported")
     options.add_argument("--new-processes", type=int, default=5)
@@ -83,8 +87,17 @@ def _arguments() -> argparse.Namespace:
     return arguments
 
 
+def _codecs(model: Any, arguments: argparse.Namespace) -> dict[str, Codec]:
+    """Those to measure, by name; the first is the one that saves where nothing is to be reused."""
+    profiles: dict[str, Profile] = profiles_from([arguments.profile] if arguments.profile else [])
+    if not profiles and (own := default_profile(model, profile_directory())):
+        profiles = {"own": register(own)}
+    names = arguments.codecs or ("transform,lossless" if profiles else "lossless")
+    return codecs_named(names.split(","), profiles)
+
+
 def _same_process(
-    model: Any, text: torch.Tensor, length: int, codecs: Sequence[str], repeats: int, scratch: Path
+    model: Any, text: torch.Tensor, length: int, codecs: Mapping[str, Codec], repeats: int, scratch: Path
 ) -> list[dict[str, Any]]:
     """Rows of one context length, without the new-process times; leaves the stores' directories in `scratch`."""
     spec, rows = spec_of(model), []
@@ -92,9 +105,9 @@ def _same_process(
     kv = kv_of(spec, computed)
     prompts = {tail: text[:, : length if tail == 1 else length + tail] for tail in TAILS}
     none = {tail: [ttft.first_token_s(model, prompt) for _ in range(repeats)] for tail, prompt in prompts.items()}
-    for name in codecs:
+    for name, codec in codecs.items():
         path = scratch / f"{name}-{length}"
-        store = KVStore([MemoryTier(_MEMORY_BYTES), DiskTier(path, _DISK_BYTES)], codec_from(name))
+        store = KVStore([MemoryTier(_MEMORY_BYTES), DiskTier(path, _DISK_BYTES)], codec)
         store.save(store.identity(spec), text[0, :length].tolist(), kv)
         frame_bytes = sum(entry.size_bytes for entry in store.tier.entries())
         with CachedModel(model, store) as cached:
@@ -123,15 +136,21 @@ def _floor(model: Any, computed: Any, prompt: torch.Tensor) -> float:
 
 
 def _add_new_process(
-    rows: Sequence[dict[str, Any]], directory: Path | str, dtype: torch.dtype, text: torch.Tensor, scratch: Path
+    rows: Sequence[dict[str, Any]],
+    codecs: Mapping[str, Codec],
+    directory: Path | str,
+    dtype: torch.dtype,
+    text: torch.Tensor,
+    scratch: Path,
 ) -> None:
     """One more sample of every row, each the first look of one new process at its store."""
     for tail in TAILS:
         measured = [row for row in rows if row["tail"] == tail]
         prompts = [text[0, : row["context"] + (0 if tail == 1 else tail)].tolist() for row in measured]
         cases = [
-            ttft.NewProcessCase(str(scratch / f"{row['codec']}-{row['context']}"), row["codec"], prompt, 0)
+            ttft.NewProcessCase(str(scratch / f"{row['codec']}-{row['context']}"), codec.id, prompt, 0, codec.params())
             for row, prompt in zip(measured, prompts, strict=True)
+            for codec in [codecs[row["codec"]]]
         ]
         for row, result in zip(measured, ttft.in_new_process(directory, dtype, cases), strict=True):
             row["disk_s"].append(result.open_s + result.first_token_s)
@@ -145,13 +164,13 @@ def _finish(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _unseen_pair(
-    model: Any, text: torch.Tensor, tokens: int, codec: str, pair: int
+    model: Any, text: torch.Tensor, tokens: int, codec: Codec, pair: int
 ) -> tuple[float, float, float, float]:
     """Seconds without and with a store that has never seen the prompt: to the first token, then with saving."""
     chosen = random.Random(pair)
     prompt = text[:, [chosen.randrange(text.shape[1]) for _ in range(tokens)]]
     with tempfile.TemporaryDirectory(prefix="kvstore-miss-") as path:
-        store = KVStore([MemoryTier(_MEMORY_BYTES), DiskTier(path, _DISK_BYTES)], codec_from(codec))
+        store = KVStore([MemoryTier(_MEMORY_BYTES), DiskTier(path, _DISK_BYTES)], codec)
         with CachedModel(model, store, revision="benchmark") as cached:
 
             def without() -> tuple[float, float]:

@@ -10,7 +10,7 @@ from codec.int8 import Int8
 from codec.kv_array import KVArray
 from codec.lossless import Lossless
 from codec.profile import Profile
-from codec.profiles import register
+from codec.profiles import register, registered
 from codec.registry import codec_class, codec_from
 from codec.rotary import Rotary, UnsupportedRotary
 from codec.spec import KVSpec, LayerGroup
@@ -43,4 +43,5 @@ __all__ = [
     "encode_chunk",
     "read_header",
     "register",
+    "registered",
 ]

@@ -17,13 +17,14 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from codec import Codec, MissingProfile, Profile, Transform, UnknownCodec, codec_class, codec_from, register
+from codec import KVSpec, UnknownCodec, codec_class
 from connectors.byte_size import parse_bytes
-from kvstore import DEFAULT_CHUNK_TOKENS, InvalidRequest, KVStore, MemoryTier, Metrics, Tier, open_disk
+from connectors.codec_choice import AUTO, choose_codec
+from kvstore import DEFAULT_CHUNK_TOKENS, InvalidRequest, KVStore, MemoryTier, Metrics, Tier, Tiers, open_disk
 
 PREFIX = "KVSTORE_"
 _OTHER_VARIABLES = ("KVSTORE_CONFIG", "KVSTORE_DATA", "KVSTORE_REQUIRE_REAL_MODEL")  # the last two are the tests'
-_FILES = {"store.path", "store.profile"}
+_FILES = {"store.path", "store.profile", "store.profile_directory"}
 _MAX_CHUNK_TOKENS = 1 << 16
 _MAX_BYTES = 64 << 40  # a larger map does not fit into a process's address space
 _MEMORY_BYTES, _DISK_BYTES = 4 << 30, 20 << 30  # what the defaults never exceed
@@ -34,9 +35,12 @@ class StoreSettings:
     path: Path
     """Directory of the disk tier."""
     chunk_tokens: int = DEFAULT_CHUNK_TOKENS
-    codec: str = "lossless"
+    codec: str = AUTO
+    """`auto`: `transform` where the model's profile is at hand, else `lossless` (see codec_choice.py)."""
     profile: str = ""
-    """File of the profile that codec `transform` codes with; other codecs need none."""
+    """File of the profile to code with, whatever model it was calibrated on; empty looks in the directory."""
+    profile_directory: Path | None = None
+    """Where `kvstore calibrate` leaves profiles, one file for each model, and stores look for theirs."""
     quality: str = "balanced"
     """One of the profile's levels: what `transform` may lose."""
     tenant: str = ""
@@ -83,7 +87,9 @@ def load_settings(file: Path | None = None, environ: Mapping[str, str] = os.envi
     file = file or _find_file(environ)
     given = {**({} if file is None else _from_file(file)), **_from_environment(environ)}
     values = {name: _checked(name, value, origin) for name, (value, origin) in given.items()}
-    values.setdefault("store.path", _xdg(environ, "XDG_CACHE_HOME", ".cache") / "kvstore" / "store")
+    cache = _xdg(environ, "XDG_CACHE_HOME", ".cache") / "kvstore"
+    values.setdefault("store.path", cache / "store")
+    values.setdefault("store.profile_directory", cache / "profiles")
     values.setdefault("memory.capacity_bytes", _default_memory_bytes())
     values.setdefault("disk.capacity_bytes", _default_disk_bytes(values["store.path"]))
     return Settings(
@@ -94,30 +100,40 @@ def load_settings(file: Path | None = None, environ: Mapping[str, str] = os.envi
     )
 
 
-def build_store(settings: Settings, metrics: Metrics | None = None) -> KVStore:
+def profile_directory() -> Path:
+    """Where the settings in effect have profiles kept; raises what `load_settings` raises."""
+    directory = load_settings().store.profile_directory
+    assert directory is not None, "load_settings gives one"
+    return directory
+
+
+def build_store(settings: Settings, spec: KVSpec | None = None, metrics: Metrics | None = None) -> KVStore:
     """The store that the settings describe, open; close it after use.
 
-    Raises TierUnavailable when the disk tier's directory cannot be opened, MissingProfile when the codec
-    needs one that is not there.
+    `spec` is the model's that will be served: without it, no profile is looked for and codec `auto` is
+    `lossless`, unless the settings name a profile. Raises TierUnavailable when the disk tier's directory
+    cannot be opened, and what `choose_codec` raises.
     """
-    metrics = metrics or Metrics()
-    codec = _codec_of(settings.store)
+    metrics, store = metrics or Metrics(), settings.store
+    tiers = _open_tiers(settings, metrics)
+    held = Tiers(tiers, metrics)
+    file = Path(store.profile).expanduser() if store.profile else None
+    try:
+        codec = choose_codec(store.codec, store.quality, file, store.profile_directory, spec, held)
+        return KVStore(tiers, codec, store.chunk_tokens, metrics)
+    except BaseException:
+        held.close()
+        raise
+
+
+def _open_tiers(settings: Settings, metrics: Metrics) -> list[Tier]:
+    """Fastest first."""
     tiers: list[Tier] = []
     if settings.memory.capacity_bytes:
         tiers.append(MemoryTier(settings.memory.capacity_bytes, metrics=metrics))
     if settings.disk.capacity_bytes:
         tiers.append(open_disk(settings.store.path, settings.disk.capacity_bytes, metrics))
-    return KVStore(tiers, codec, settings.store.chunk_tokens, metrics)
-
-
-def _codec_of(store: StoreSettings) -> Codec:
-    """The codec of that name; `transform` with the profile named beside it."""
-    if store.codec != Transform.id:
-        return codec_from(store.codec)
-    if not store.profile:
-        raise MissingProfile("store.codec is transform, which needs store.profile: `kvstore calibrate` makes one")
-    profile = register(Profile.load(Path(store.profile).expanduser()))
-    return codec_from(store.codec, {"profile": profile.fingerprint, "quality": store.quality})
+    return tiers
 
 
 def _find_file(environ: Mapping[str, str]) -> Path | None:
@@ -199,7 +215,7 @@ def _path(value: object) -> Path:
 
 
 def _codec(value: object) -> str:
-    return codec_class(_text(value)).id
+    return AUTO if value == AUTO else codec_class(_text(value)).id
 
 
 def _chunk_tokens(value: object) -> int:
@@ -220,8 +236,9 @@ _SIZES = "a number of bytes or a text such as 500MB or 8GiB, from 0 to 64TiB"
 _PARSERS: Mapping[str, tuple[Callable[[object], Path | str | int], str]] = {
     "store.path": (_path, "the path of a directory"),
     "store.chunk_tokens": (_chunk_tokens, f"a whole number from 1 to {_MAX_CHUNK_TOKENS}"),
-    "store.codec": (_codec, "the name of an installed codec, such as lossless or int8"),
+    "store.codec": (_codec, "auto, or the name of an installed codec, such as lossless or int8"),
     "store.profile": (_text, "the path of a file made by `kvstore calibrate`"),
+    "store.profile_directory": (_path, "the path of a directory"),
     "store.quality": (_text, "the name of a level of the profile: high, balanced or small"),
     "store.tenant": (_text, "any text"),
     "store.save_queue_bytes": (_size, _SIZES),

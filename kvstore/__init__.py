@@ -14,6 +14,7 @@ from kvstore.eviction import LRU, EvictionPolicy, NoEviction
 from kvstore.key import ChunkKey, Identity, LoRA, Multimodal, chunk_keys
 from kvstore.memory import MemoryTier
 from kvstore.metrics import Metrics
+from kvstore.profiles import codec_in, profile_in, profile_named
 from kvstore.store import DEFAULT_CHUNK_TOKENS, Checked, KVStore, PrefixMatch, Saved, frame_problem
 from kvstore.tier import Entry, NoTier, Tier
 from kvstore.tiered import Tiers
@@ -48,6 +49,9 @@ __all__ = [
     "Tiers",
     "UnknownCodec",
     "chunk_keys",
+    "codec_in",
     "frame_problem",
     "open_disk",
+    "profile_in",
+    "profile_named",
 ]

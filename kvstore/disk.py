@@ -1,7 +1,8 @@
 """DiskTier: frames in a directory, durable when acknowledged, and the reader of a directory others write.
 
 One process writes a directory (it holds `writer.lock`); any number read it. The frames are values in
-LMDB, whose transactions make a killed writer harmless: a commit is there whole or not at all.
+LMDB, whose transactions make a killed writer harmless: a commit is there whole or not at all. Beside
+them lie the profiles that decode them, so that a copy of the directory is all another machine needs.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from kvstore.key import ChunkKey
 from kvstore.ledger import Ledger, used_at_s
 from kvstore.lmdb_frames import DamagedFile, LmdbFrames
 from kvstore.metrics import Metrics
+from kvstore.profile_files import ProfileFiles
 from kvstore.tier import Entry, Frame, Tier
 
 _log = logging.getLogger(__name__)
@@ -36,6 +38,7 @@ class DiskReader(Tier):
     def __init__(self, path: Path | str) -> None:
         """Raises TierUnavailable when there is no store in `path`, or it cannot be read."""
         self._frames = LmdbFrames(Path(path) / "frames", map_bytes=None)
+        self._profiles = ProfileFiles(Path(path) / "profiles")
         self._rejected: set[ChunkKey] = set()
 
     def match(self, keys: Sequence[ChunkKey]) -> int:
@@ -65,6 +68,17 @@ class DiskReader(Tier):
         """Frames the writer took out of service and why, by key in hex."""
         return self._frames.quarantined()
 
+    def profile(self, fingerprint: str) -> bytes | None:
+        return self._profiles.read(fingerprint)
+
+    def profiles(self) -> list[str]:
+        return self._profiles.fingerprints()
+
+    @property
+    def profile_bytes(self) -> int:
+        """Bytes of all profiles held."""
+        return self._profiles.size_bytes()
+
     def entries(self) -> Iterator[Entry]:
         return iter(self._frames.entries())
 
@@ -75,14 +89,17 @@ class DiskReader(Tier):
     @property
     def file_bytes(self) -> int:
         """Bytes the directory takes on disk."""
-        return self._frames.file_bytes()
+        return self._frames.file_bytes() + self.profile_bytes
 
     def close(self) -> None:
         self._frames.close()
 
 
 class DiskTier(Tier):
-    """The writer of a directory. `capacity_bytes` bounds the frames; the file may be a quarter larger."""
+    """The writer of a directory. `capacity_bytes` bounds the frames; the file may be a quarter larger.
+
+    Profiles come on top: some megabytes for each that the directory was ever written with.
+    """
 
     name = "disk"
 
@@ -99,6 +116,7 @@ class DiskTier(Tier):
         Raises TierUnavailable when another process writes the directory, or it cannot be written.
         """
         self._path = Path(path)
+        self._profiles = ProfileFiles(self._path / "profiles")
         self._capacity_bytes, self._policy = capacity_bytes, policy
         self._metrics, self._clock = metrics or Metrics(), clock
         self._writing = threading.Lock()  # one transaction at a time
@@ -225,6 +243,22 @@ class DiskTier(Tier):
             with self._lock:
                 self._ledger.drop(key)
             self._frames.quarantine(key, reason)
+
+    def keep_profile(self, fingerprint: str, content: bytes) -> bool:
+        with self._writing:
+            self._profiles.keep(fingerprint, content)
+        return True
+
+    def profile(self, fingerprint: str) -> bytes | None:
+        return self._profiles.read(fingerprint)
+
+    def profiles(self) -> list[str]:
+        return self._profiles.fingerprints()
+
+    def drop_profile(self, fingerprint: str) -> None:
+        """Forgets a profile, damaged or not: frames that need it are misses until it is kept again."""
+        with self._writing:
+            self._profiles.delete(fingerprint)
 
     def entries(self) -> Iterator[Entry]:
         with self._lock:

@@ -17,6 +17,7 @@ NAMES = {
     "loads_failed": "loads that raised; the log has the error and the engine computed instead",
     "chunks_vanished": "chunks matched and gone when they were loaded",
     "chunks_corrupt": "chunks that failed a check and were quarantined",
+    "profiles_missing": "chunks not decoded because their profile was not to be had",
     "chunks_evicted": "chunks dropped to keep a byte budget",
     "requests_bypassed": "requests the connector declined to serve from the store",
     "tier_unavailable": "calls a tier could not serve",

@@ -5,6 +5,8 @@ The two paths:
     save   tokens, KV -> keys -> skip what is held -> encode -> frames -> tier
     match  tokens -> keys -> how many leading chunks are held (metadata only)
     load   match -> frames -> verify -> decode, in order; stops at the first chunk gone or damaged
+
+A profile that the codec needs is kept by the tiers before the first frame that needs it.
 """
 
 from __future__ import annotations
@@ -16,10 +18,22 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
-from codec import Codec, CorruptFrame, Frame, KVArray, KVSpec, SpecMismatch, UnknownCodec, decode_chunk, encode_chunk
+from codec import (
+    Codec,
+    CorruptFrame,
+    Frame,
+    KVArray,
+    KVSpec,
+    SpecMismatch,
+    UnknownCodec,
+    decode_chunk,
+    encode_chunk,
+    registered,
+)
 from kvstore.errors import InvalidRequest, MissingProfile
 from kvstore.key import ChunkKey, Identity, LoRA, Multimodal, chunk_keys
 from kvstore.metrics import Metrics
+from kvstore.profiles import profile_in, profile_named
 from kvstore.tier import Tier
 from kvstore.tiered import Tiers
 
@@ -77,12 +91,18 @@ class KVStore:
         chunk_tokens: int = DEFAULT_CHUNK_TOKENS,
         metrics: Metrics | None = None,
     ) -> None:
-        """`tiers` fastest first; they are closed with the store. Raises InvalidRequest on `chunk_tokens` < 1."""
+        """`tiers` fastest first; they are closed with the store.
+
+        Raises InvalidRequest on `chunk_tokens` < 1, MissingProfile when the codec's profile is not registered.
+        """
         if chunk_tokens <= 0:
             raise InvalidRequest(f"chunk_tokens is {chunk_tokens}; a chunk needs at least one token")
         self.codec, self.chunk_tokens = codec, chunk_tokens
         self.metrics = metrics or Metrics()
         self.tier = Tiers(tiers, self.metrics)
+        fingerprint = profile_named(codec.id, codec.params())
+        self._profile = None if fingerprint is None else registered(fingerprint)
+        self._profile_kept = False
 
     def identity(self, spec: KVSpec, tenant: str = "", lora: LoRA | None = None) -> Identity:
         """Who asks, for which KV, in this store's codec and chunk size."""
@@ -130,11 +150,26 @@ class KVStore:
             _check_place(frame, key, start)
             if frame.header.codec != self.codec.id:
                 raise CorruptFrame(f"the frame is coded with {frame.header.codec}, asked for was {self.codec.id}")
+            self._find_profile(frame)
             decode_chunk(frame, out)
-        except (CorruptFrame, SpecMismatch, UnknownCodec, MissingProfile) as error:
+        except MissingProfile as error:  # nothing is wrong with the frame: left as it is
+            self.metrics.count("profiles_missing")
+            _log.warning("chunk %s cannot be decoded: %s", key, error)
+            return False
+        except (CorruptFrame, SpecMismatch, UnknownCodec) as error:
             self._quarantine(key, error)
             return False
         return True
+
+    def _find_profile(self, frame: Frame) -> None:
+        """Raises MissingProfile when the profile the frame names is neither registered nor in a tier."""
+        fingerprint = profile_named(frame.header.codec, frame.header.codec_params)
+        if fingerprint:
+            profile_in(self.tier, fingerprint)
+
+    def _keep_profile(self) -> None:
+        if self._profile is not None and not self._profile_kept:
+            self._profile_kept = self.tier.keep_profile(self._profile.fingerprint, self._profile.content)
 
     def save(
         self,
@@ -165,6 +200,7 @@ class KVStore:
         return result
 
     def _save_chunks(self, keys: Sequence[ChunkKey], first: int, kv: KVArray, start: int) -> int:
+        self._keep_profile()
         saved, group = 0, []
         for index in range(first, len(keys)):
             begin = index * self.chunk_tokens - start

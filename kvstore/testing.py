@@ -275,6 +275,18 @@ class TierContract(ABC):
             assert sorted(matched) == sorted(entry.key for entry in tier.entries())
             assert tier.size_bytes <= self.copies * (8 * FRAME_BYTES + FRAME_BYTES // 2)
 
+    def test_a_profile_it_keeps_comes_back(self, tmp_path: Path) -> None:
+        content = frame(key("a profile"))
+        fingerprint = sha256(content).hexdigest()
+        with self.roomy(tmp_path) as tier:
+            assert tier.profile(fingerprint) is None
+            assert tier.profiles() == []
+            if tier.keep_profile(fingerprint, content) and tier.keep_profile(fingerprint, content):
+                assert tier.profile(fingerprint) == content
+                assert tier.profiles() == [fingerprint]
+            assert tier.profile("../writer.lock") is None
+            assert list(tier.entries()) == []
+
     def test_closing_twice_is_safe(self, tmp_path: Path) -> None:
         tier = self.roomy(tmp_path)
         tier.put(frames([key("a")]))

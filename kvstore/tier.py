@@ -74,6 +74,24 @@ class Tier(ABC):
         """Takes a frame that failed a check out of service, for good."""
         self.delete(key)
 
+    def keep_profile(self, fingerprint: str, content: bytes) -> bool:
+        """Keeps a codec's profile as durably as the frames that need it; False when this tier keeps none.
+
+        `fingerprint` is the SHA-256 of the content in hex. Safe to repeat.
+        """
+        return False
+
+    def profile(self, fingerprint: str) -> bytes | None:
+        """The profile of that fingerprint, checked against it; None when it is not held.
+
+        Raises MissingProfile, saying where, when what is held under that name is damaged.
+        """
+        return None
+
+    def profiles(self) -> list[str]:
+        """Fingerprints of the profiles held, the newest first."""
+        return []
+
     def close(self) -> None:
         """Releases what the tier holds open. Safe to repeat; no other call may follow."""
         return

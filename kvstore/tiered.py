@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from kvstore.errors import TierUnavailable
+from kvstore.errors import MissingProfile, TierUnavailable
 from kvstore.key import ChunkKey
 from kvstore.metrics import Metrics
 from kvstore.tier import Entry, Frame, Tier
@@ -61,6 +61,31 @@ class Tiers(Tier):
     def quarantine(self, key: ChunkKey, reason: str) -> None:
         for tier in self.tiers:
             self._ask(tier, None, tier.quarantine, key, reason)
+
+    def keep_profile(self, fingerprint: str, content: bytes) -> bool:
+        """True when a tier holds it now."""
+        kept = [self._ask(tier, False, tier.keep_profile, fingerprint, content) for tier in self.tiers]
+        return any(kept)
+
+    def profile(self, fingerprint: str) -> bytes | None:
+        """From the first tier that holds it whole."""
+        damaged: MissingProfile | None = None
+        for tier in self.tiers:
+            try:
+                content = self._ask(tier, None, tier.profile, fingerprint)
+            except MissingProfile as error:
+                damaged = error
+            else:
+                if content is not None:
+                    return content
+        if damaged is not None:
+            raise damaged
+        return None
+
+    def profiles(self) -> list[str]:
+        """Tier by tier, each once."""
+        nothing: list[str] = []
+        return list(dict.fromkeys(name for tier in self.tiers for name in self._ask(tier, nothing, tier.profiles)))
 
     def entries(self) -> Iterator[Entry]:
         seen: set[ChunkKey] = set()

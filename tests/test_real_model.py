@@ -1,15 +1,17 @@
 """The main job on the real model: save, come back in another process, load, same tokens."""
 
 import json
+from itertools import islice
 
 import pytest
 import torch
 from typer.testing import CliRunner
 
-from codec import Lossless, codec_from
+from codec import Lossless, codec_from, register
 from connectors.cli.main import app
 from connectors.hf import CachedModel, ttft
-from connectors.hf.corpora import musique
+from connectors.hf.calibrate import calibrate
+from connectors.hf.corpora import musique, windows
 from connectors.hf.models import demo_model_dir, fast_dtype
 from connectors.hf.prompts import shared_context, shipped_document
 from kvstore import DiskTier, KVStore, MemoryTier
@@ -34,9 +36,9 @@ def document():
     return shipped_document()
 
 
-def stored_context(model, context, path, codec="lossless"):
+def stored_context(model, context, path, codec="lossless", params=None):
     """A store in `path` that holds the context, with the memory tier empty again."""
-    store = KVStore([MemoryTier(1 << 30), DiskTier(path, 1 << 34)], codec_from(codec))
+    store = KVStore([MemoryTier(1 << 30), DiskTier(path, 1 << 34)], codec_from(codec, params))
     ttft.save_context(model, store, context.context)
     return store
 
@@ -89,6 +91,18 @@ def test_a_new_process_loads_what_this_one_saved(codec, model, tokenizer, docume
     assert fresh.tokens_loaded == CONTEXT_TOKENS
     if codec == "lossless":
         assert fresh.token_ids == expected
+
+
+def test_a_new_process_finds_the_profile_in_the_store(model, tokenizer, document, tmp_path):
+    few = list(islice(windows(tokenizer, [document[-20_000:]], 128), 3))
+    profile = register(calibrate(model, few[:2], few[2:], lambda _: None)[0])
+    params = {"profile": profile.fingerprint, "quality": "high"}
+    context = shared_context(tokenizer, document, ["Who refused his assent to laws?"], CONTEXT_TOKENS)
+    (prompt,) = context.prompts()
+    stored_context(model, context, tmp_path, "transform", params).close()
+    case = ttft.NewProcessCase(str(tmp_path), "transform", prompt[0].tolist(), 4, params)
+    (fresh,) = ttft.in_new_process(demo_model_dir(), fast_dtype(), [case])
+    assert fresh.tokens_loaded == CONTEXT_TOKENS
 
 
 def test_int8_stays_close_to_full_precision(model, tokenizer, document, tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 from connectors.byte_size import format_bytes
 from connectors.cli.options import JsonOption
 from connectors.cli.output import print_json, print_line, print_table
+from connectors.codec_choice import AUTO
 from connectors.settings import load_settings, variable_of
 
 
@@ -16,6 +17,10 @@ def config(as_json: JsonOption = False) -> None:
     The environment wins over the file, the file over the defaults. The file is $KVSTORE_CONFIG, else
     ./kvstore.toml, else ~/.config/kvstore/kvstore.toml. `memory.capacity_bytes` is `capacity_bytes` in
     its table [memory].
+
+    `store.codec` auto codes with `transform`, at `store.quality`, where the model has a profile: the file
+    `store.profile`, or the one that `kvstore calibrate` left in `store.profile_directory` for exactly
+    these weights, or the store's own. Else it codes without loss, as `lossless`.
 
     Example: KVSTORE_MEMORY_CAPACITY_BYTES=8GiB kvstore config
     """
@@ -29,6 +34,8 @@ def config(as_json: JsonOption = False) -> None:
         ["setting", "value", "from"],
         [(name, _shown(name, value), settings.origins[name]) for name, value in values.items()],
     )
+    if settings.store.codec == AUTO:
+        print_line("Codec auto: transform for a model with a profile (`kvstore calibrate` makes one), else lossless.")
     print_line(f"To change one: {variable_of('memory.capacity_bytes')}=8GiB in the environment,")
     print_line('or memory.capacity_bytes = "8GiB" in kvstore.toml.')
 

@@ -38,7 +38,8 @@ def du(store: StoreOption = None, as_json: JsonOption = False) -> None:
     """Show what the store takes: bytes by model and codec, per token against bfloat16, and on disk.
 
     `of bf16` is what the frames take of what the same keys and values would take as plain bfloat16. The
-    file is larger than its frames: it keeps the room of evicted ones for the next.
+    files are larger than the frames: they keep the room of evicted ones for the next. The profiles that
+    frames are coded with count in the total, not against the budget.
 
     Example: kvstore du --store /data/kv --json
     """
@@ -46,13 +47,15 @@ def du(store: StoreOption = None, as_json: JsonOption = False) -> None:
     budget_bytes = load_settings().disk.capacity_bytes if store is None else None
     with open_reader(path) as reader:
         usage = _by_model_and_codec(_headers(reader, as_json))
-        file_bytes = reader.file_bytes
-    total_bytes = sum(used.size_bytes for used in usage.values())
+        file_bytes, profiles, profile_bytes = reader.file_bytes, reader.profiles(), reader.profile_bytes
+    frame_bytes = sum(used.size_bytes for used in usage.values())
     if as_json:
         print_json(
             {
                 "usage": [_as_json(model, codec, used) for (model, codec), used in usage.items()],
-                "size_bytes": total_bytes,
+                "profiles": profiles,
+                "profile_bytes": profile_bytes,
+                "size_bytes": frame_bytes + profile_bytes,
                 "file_bytes": file_bytes,
                 "budget_bytes": budget_bytes,
             }
@@ -62,7 +65,15 @@ def du(store: StoreOption = None, as_json: JsonOption = False) -> None:
         columns = ["model", "codec", "chunks>", "tokens>", "size>", "per token>", "of bf16>"]
         print_table(columns, [_row(model, codec, used) for (model, codec), used in usage.items()])
     budget = "" if budget_bytes is None else f" of a budget of {format_bytes(budget_bytes)}"
-    print_line(f"{path}: frames of {format_bytes(total_bytes)}{budget}, in a file of {format_bytes(file_bytes)}.")
+    print_line(
+        f"{path}: frames of {format_bytes(frame_bytes)}{budget}{_of_profiles(len(profiles), profile_bytes)}, "
+        f"in files of {format_bytes(file_bytes)}."
+    )
+
+
+def _of_profiles(number: int, size_bytes: int) -> str:
+    plural = "" if number == 1 else "s"
+    return f", {number} profile{plural} of {format_bytes(size_bytes)}" if number else ""
 
 
 def _headers(reader: DiskReader, hidden: bool) -> Iterable[Held]:

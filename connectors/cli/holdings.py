@@ -1,13 +1,13 @@
-"""What a store directory holds, read from outside: index entries and the headers of their frames."""
+"""What a store directory holds, read from outside: index entries, the headers of their frames, profiles."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from codec import CorruptFrame, FrameHeader, read_header
+from codec import CorruptFrame, FrameHeader, Profile, UnsupportedRotary, read_header
 from connectors.settings import load_settings
-from kvstore import DiskReader, Entry, TierUnavailable
+from kvstore import DiskReader, DiskTier, Entry, MissingProfile, TierUnavailable
 
 _PEEK_BYTES = 32 << 10  # the header of a frame of 60 layers; a longer one costs a second read
 
@@ -55,6 +55,18 @@ def read_held(reader: DiskReader, entry: Entry) -> Held | None:
         if header is not None and header.key == str(entry.key):
             return Held(entry, header)
     return Held(entry, None)
+
+
+def profile_problem(tier: DiskReader | DiskTier, fingerprint: str) -> str | None:
+    """Why frames of that profile cannot be decoded by who has this directory alone; None when they can."""
+    try:
+        content = tier.profile(fingerprint)
+        if content is None:
+            return "this store does not hold it"
+        Profile.from_content(content)
+    except (MissingProfile, CorruptFrame, UnsupportedRotary) as error:
+        return str(error)
+    return None
 
 
 def _sound_header(data: memoryview) -> FrameHeader | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -11,12 +12,20 @@ import typer
 
 from codec import FrameHeader, LayerGroup
 from connectors.byte_size import format_bytes
-from connectors.cli.holdings import Held, open_reader, read_held, store_path
+from connectors.cli.holdings import Held, open_reader, profile_problem, read_held, store_path
 from connectors.cli.options import JsonOption, StoreOption
 from connectors.cli.output import print_fields, print_json, print_table
-from kvstore import DiskReader, Entry, InvalidRequest, frame_problem
+from kvstore import DiskReader, Entry, InvalidRequest, frame_problem, profile_named
 
 _SHOWN = 4  # how many keys an ambiguous prefix is answered with
+
+
+@dataclass(frozen=True)
+class _Profile:
+    """What a chunk is decoded with, and why this store's directory does not have it, if so."""
+
+    fingerprint: str
+    problem: str | None
 
 
 def show(
@@ -33,13 +42,14 @@ def show(
     with open_reader(store_path(store)) as reader:
         entry = _find(reader, key)
         chunk, frame = read_held(reader, entry), reader.get(entry.key)
-    if chunk is None or frame is None:
-        raise InvalidRequest(f"chunk {entry.key} was evicted while it was looked at")
+        if chunk is None or frame is None:
+            raise InvalidRequest(f"chunk {entry.key} was evicted while it was looked at")
+        profile = _profile_of(reader, chunk)
     problem = frame_problem(entry.key, frame)
     if as_json:
-        print_json(_as_json(chunk, problem))
+        print_json(_as_json(chunk, problem, profile))
     else:
-        _print(chunk, problem)
+        _print(chunk, problem, profile)
     if problem is not None:
         raise typer.Exit(1)
 
@@ -59,13 +69,20 @@ def _find(reader: DiskReader, prefix: str) -> Entry:
     raise InvalidRequest(f"no chunk has a key that begins with {prefix!r}; `kvstore ls` lists those there are")
 
 
-def _print(chunk: Held, problem: str | None) -> None:
+def _profile_of(reader: DiskReader, chunk: Held) -> _Profile | None:
+    header = chunk.header
+    fingerprint = None if header is None else profile_named(header.codec, header.codec_params)
+    return None if fingerprint is None else _Profile(fingerprint, profile_problem(reader, fingerprint))
+
+
+def _print(chunk: Held, problem: str | None, profile: _Profile | None) -> None:
     entry, header = chunk.entry, chunk.header
     print_fields(
         [
             ("key", str(entry.key)),
             ("state", "whole: every checksum is right" if problem is None else f"DAMAGED: {problem}"),
             *(_header_fields(header, entry.size_bytes) if header else [("size", format_bytes(entry.size_bytes))]),
+            *([] if profile is None else [("profile", f"{profile.fingerprint}, {profile.problem or 'held here'}")]),
             ("hits", str(entry.hits)),
             ("saved", _time(entry.saved_at_s)),
             ("last used", _time(entry.used_at_s) if entry.hits else "never"),
@@ -126,7 +143,7 @@ def _time(at_s: float) -> str:
     return datetime.fromtimestamp(at_s).astimezone().isoformat(sep=" ", timespec="seconds")
 
 
-def _as_json(chunk: Held, problem: str | None) -> dict[str, Any]:
+def _as_json(chunk: Held, problem: str | None, profile: _Profile | None) -> dict[str, Any]:
     entry, header = chunk.entry, chunk.header
     return {
         "key": str(entry.key),
@@ -135,6 +152,7 @@ def _as_json(chunk: Held, problem: str | None) -> dict[str, Any]:
         "hits": entry.hits,
         "saved_at_s": entry.saved_at_s,
         "used_at_s": entry.used_at_s,
+        "profile": None if profile is None else asdict(profile),
         "header": _header_as_json(header) if header else None,
     }
 

@@ -1,7 +1,8 @@
-"""`kvstore verify`: checks every frame of a store, and drops the damaged ones when asked to."""
+"""`kvstore verify`: checks every frame and profile of a store, and drops the damaged ones when asked to."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -9,12 +10,13 @@ from typing import Annotated, Any
 
 import typer
 
+from codec import read_header
 from connectors.byte_size import format_bytes
-from connectors.cli.holdings import open_reader, store_path
+from connectors.cli.holdings import open_reader, profile_problem, store_path
 from connectors.cli.options import JsonOption, StoreOption
 from connectors.cli.output import print_json, print_line, print_table, progress
 from connectors.settings import load_settings
-from kvstore import BlockingWriter, ChunkKey, DiskReader, DiskTier, InvalidRequest, frame_problem
+from kvstore import BlockingWriter, ChunkKey, DiskReader, DiskTier, InvalidRequest, frame_problem, profile_named
 
 
 @dataclass(frozen=True)
@@ -25,25 +27,37 @@ class _Damaged:
 
 
 @dataclass(frozen=True)
+class _Profiles:
+    """`whole` counts those that passed; `damaged` says by fingerprint what is wrong with each of the others.
+
+    `absent` are the fingerprints that whole frames name and the directory does not hold.
+    """
+
+    whole: int
+    damaged: dict[str, str]
+    absent: list[str]
+
+
+@dataclass(frozen=True)
 class _Verdict:
     """`whole` and `whole_bytes` count the frames that passed."""
 
     whole: int
     whole_bytes: int
     damaged: list[_Damaged]
+    profiles: _Profiles
 
 
 def verify(
     store: StoreOption = None,
-    repair: Annotated[
-        bool, typer.Option("--repair", help="Drop the damaged frames. No other process may write.")
-    ] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Drop what is damaged. No other process may write.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Verify every frame held against its checksums. The exit code is 1 when one is damaged.
+    """Verify every frame and profile held against its checksums. The exit code is 1 when one is damaged.
 
     A damaged frame is never delivered, verified or not: whoever meets it drops it and computes. With
-    --repair it is dropped now. What was dropped earlier, and why, is listed at the end.
+    --repair it is dropped now. What was dropped earlier, and why, is listed at the end. Frames whose
+    profile is damaged or not there are whole, and of use only to who has that profile elsewhere.
 
     Example: kvstore verify --repair
     """
@@ -58,11 +72,13 @@ def verify(
             verdict = _check(writer, as_json)
             for bad in verdict.damaged:
                 writer.quarantine(bad.key, bad.problem)
+            for fingerprint in verdict.profiles.damaged:
+                writer.drop_profile(fingerprint)
     if as_json:
         print_json(_as_json(verdict, repair, quarantined))
     else:
         _print(path, verdict, repair, quarantined)
-    if verdict.damaged:
+    if verdict.damaged or verdict.profiles.damaged:
         raise typer.Exit(1)
 
 
@@ -82,6 +98,7 @@ def _check(tier: DiskReader | DiskTier, hidden: bool) -> _Verdict:
     """Frames that are evicted meanwhile are left out."""
     whole, whole_bytes = 0, 0
     damaged: list[_Damaged] = []
+    needed: dict[str, None] = {}  # fingerprints, in the order they are met
     entries = list(tier.entries())
     with progress(hidden) as bar:
         task = bar.add_task("verifying", total=sum(entry.size_bytes for entry in entries))
@@ -92,8 +109,18 @@ def _check(tier: DiskReader | DiskTier, hidden: bool) -> _Verdict:
                 damaged.append(_Damaged(entry.key, entry.size_bytes, problem))
             elif frame is not None:
                 whole, whole_bytes = whole + 1, whole_bytes + len(frame)
+                header = read_header(frame)
+                if fingerprint := profile_named(header.codec, header.codec_params):
+                    needed[fingerprint] = None
             bar.advance(task, entry.size_bytes)
-    return _Verdict(whole, whole_bytes, damaged)
+    return _Verdict(whole, whole_bytes, damaged, _check_profiles(tier, needed))
+
+
+def _check_profiles(tier: DiskReader | DiskTier, needed: Iterable[str]) -> _Profiles:
+    problems = {fingerprint: profile_problem(tier, fingerprint) for fingerprint in tier.profiles()}
+    damaged = {fingerprint: problem for fingerprint, problem in problems.items() if problem}
+    absent = [fingerprint for fingerprint in needed if fingerprint not in problems]
+    return _Profiles(len(problems) - len(damaged), damaged, absent)
 
 
 Quarantined = dict[str, dict[str, str | float]]
@@ -106,9 +133,20 @@ def _print(path: Path, verdict: _Verdict, repair: bool, quarantined: Quarantined
         print_line(f"{len(verdict.damaged)} are damaged {done}:")
         rows = [(str(bad.key)[:12], format_bytes(bad.size_bytes), bad.problem) for bad in verdict.damaged]
         print_table(["key", "size>", "problem"], rows)
+    _print_profiles(verdict.profiles, repair)
     if quarantined:
         print_line(f"{len(quarantined)} were damaged and dropped earlier:")
         print_table(["key", "when", "problem"], [_quarantine_row(key, note) for key, note in quarantined.items()])
+
+
+def _print_profiles(profiles: _Profiles, repair: bool) -> None:
+    if profiles.whole:
+        print_line(f"{profiles.whole} {'profile is' if profiles.whole == 1 else 'profiles are'} whole.")
+    if profiles.damaged:
+        print_line(f"Damaged profiles, {'dropped' if repair else 'would be dropped by --repair'}:")
+        print_table(["profile", "problem"], [(name[:12], why) for name, why in profiles.damaged.items()])
+    if profiles.absent:
+        print_line(f"Whole frames name profiles that are not here: {', '.join(profiles.absent)}")
 
 
 def _quarantine_row(key: str, note: dict[str, str | float]) -> tuple[str, str, str]:
@@ -124,5 +162,10 @@ def _as_json(verdict: _Verdict, repair: bool, quarantined: Quarantined) -> dict[
             {"key": str(bad.key), "size_bytes": bad.size_bytes, "problem": bad.problem, "dropped": repair}
             for bad in verdict.damaged
         ],
+        "profiles": verdict.profiles.whole,
+        "damaged_profiles": [
+            {"fingerprint": name, "problem": why, "dropped": repair} for name, why in verdict.profiles.damaged.items()
+        ],
+        "absent_profiles": verdict.profiles.absent,
         "quarantined": [{"key": key, **note} for key, note in quarantined.items()],
     }

@@ -74,12 +74,21 @@ class CachedModel:
     def open(cls, model: PreTrainedModel, settings: Settings | None = None, *, lora: LoRA | None = None) -> Self:
         """The model over the store that the settings describe (by default: file and environment).
 
+        Under codec `auto` the KV is coded with `transform` where the model's profile is at hand, else without loss.
         Closing it closes that store too. Raises what `load_settings` and `build_store` raise.
         """
         settings = settings or load_settings()
-        store, options = build_store(settings), settings.store
+        spec, options = _spec_or_none(model), settings.store
+        store = build_store(settings, spec)
         try:
-            cached = cls(model, store, tenant=options.tenant, lora=lora, save_queue_bytes=options.save_queue_bytes)
+            cached = cls(
+                model,
+                store,
+                tenant=options.tenant,
+                lora=lora,
+                revision=None if spec is None else spec.revision,  # so that the weights are digested once
+                save_queue_bytes=options.save_queue_bytes,
+            )
         except BaseException:
             store.close()
             raise
@@ -161,6 +170,14 @@ class CachedModel:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+
+def _spec_or_none(model: PreTrainedModel) -> KVSpec | None:
+    """None for a model that is not supported: wrapping it says why."""
+    try:
+        return spec_of(model)
+    except UnsupportedModel:
+        return None
 
 
 class _SavePrompts(StoppingCriteria):

@@ -56,6 +56,18 @@ def windows(tokenizer: Any, texts: Sequence[str], num_tokens: int) -> Iterator[t
             return
 
 
+def windows_in_turn(tokenizer: Any, kinds: Sequence[Sequence[str]], num_tokens: int) -> Iterator[torch.Tensor]:
+    """Token ids `[1, num_tokens]`: a window of every kind of text in turn, until none has one left."""
+    turns = [windows(tokenizer, texts, num_tokens) for texts in kinds]
+    while turns:
+        for turn in list(turns):
+            window = next(turn, None)
+            if window is None:
+                turns.remove(turn)
+            else:
+                yield window
+
+
 def _texts(contexts: list[dict[str, str]] | str) -> list[str]:
     """Passages come as a list, or as the text of a Python list."""
     passages = ast.literal_eval(contexts) if isinstance(contexts, str) else contexts

@@ -27,6 +27,14 @@ def fast_dtype(device: torch.device | str = "cpu") -> torch.dtype:
     return torch.bfloat16 if any(units.get(unit) for unit in _BFLOAT16_UNITS) else torch.float32
 
 
+def dtype_named(name: str) -> torch.dtype:
+    """The dtype of that name; `auto` is the fast one. Raises InvalidRequest on other names."""
+    if name not in ("auto", "bfloat16", "float16", "float32"):
+        raise InvalidRequest(f"dtype {name!r} is none of auto, bfloat16, float16, float32")
+    dtype: torch.dtype = fast_dtype() if name == "auto" else getattr(torch, name)
+    return dtype
+
+
 def load_model(source: str | Path, dtype: torch.dtype) -> tuple[PreTrainedModel, Any]:
     """The model, in evaluation mode, and its tokenizer, from a directory or a hub id.
 

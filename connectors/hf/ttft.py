@@ -14,17 +14,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
-from codec import codec_from
 from connectors.hf.cached_model import CachedModel
 from connectors.hf.models import load_model
-from kvstore import DiskReader, KVStore
+from kvstore import DiskReader, KVStore, codec_in
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,8 @@ class NewProcessCase:
     codec: str
     input_ids: list[int]
     max_new_tokens: int
+    codec_params: dict[str, Any] = field(default_factory=dict)
+    """A profile among them is found in the store."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,8 @@ def drop_from_page_cache(directory: Path) -> None:
 def _run_case(model: PreTrainedModel, case: NewProcessCase) -> NewProcessResult:
     input_ids = torch.tensor([case.input_ids])
     started = time.perf_counter()
-    store = KVStore([DiskReader(case.store)], codec_from(case.codec))
+    reader = DiskReader(case.store)
+    store = KVStore([reader], codec_in(reader, case.codec, case.codec_params))
     open_s = time.perf_counter() - started
     with CachedModel(model, store) as cached:  # identifies the weights: part of loading the model
         first_s = first_token_s(cached, input_ids)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from benchmarks.rate_curve import bits_at, draw
+from benchmarks.rate_curve import bits_at, draw, times_fewer_bytes
 
 CURVE = [(0.1, 2.0), (0.001, 4.0)]
 
@@ -28,7 +28,14 @@ def test_a_family_that_is_always_better_costs_its_coarsest_level():
     assert bits_at(0.01, [(0.0, 11.0)]) == 11.0
 
 
+def test_fewer_bytes_are_counted_against_a_familys_finest_level_where_it_is_never_that_good():
+    assert times_fewer_bytes(0.01, CURVE, [(0.01, 6.0)]) == pytest.approx(2.0)
+    assert times_fewer_bytes(0.01, CURVE, [(0.05, 4.5), (0.5, 2.0)]) == pytest.approx(1.5)
+    assert math.isnan(times_fewer_bytes(0.0001, CURVE, CURVE))
+
+
 def test_the_curves_become_a_picture(tmp_path):
     pytest.importorskip("matplotlib")
-    draw({"one": CURVE, "exact": [(0.0, 11.0)]}, "title", tmp_path / "curve.png")
+    curves = {"one": CURVE, "exact": [(0.0, 11.0)]}
+    draw({"questions": curves, "code": curves}, "title", tmp_path / "curve.png")
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")

@@ -38,7 +38,8 @@ def refusal(toml: str = "", environ: dict[str, str] | None = None) -> str:
 
 def test_without_file_or_environment_everything_is_default(nowhere: Path):
     settings = load_settings(environ={})
-    assert settings.store == StoreSettings(nowhere / "home/.cache/kvstore/store")
+    cache = nowhere / "home/.cache/kvstore"
+    assert settings.store == StoreSettings(cache / "store", profile_directory=cache / "profiles")
     assert 0 < settings.memory.capacity_bytes <= 4 * GIB
     assert 0 < settings.disk.capacity_bytes <= 20 * GIB
     assert set(settings.origins.values()) == {"default"}

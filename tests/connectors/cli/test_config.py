@@ -8,7 +8,7 @@ import pytest
 
 from tests.connectors.cli.conftest import Run, json_of
 
-COMMANDS = ["config", "ls", "show", "verify", "du"]
+COMMANDS = ["config", "ls", "show", "verify", "du", "calibrate", "demo"]
 
 
 def test_config_says_where_each_value_came_from(run: Run, monkeypatch: pytest.MonkeyPatch):
@@ -21,6 +21,13 @@ def test_config_says_where_each_value_came_from(run: Run, monkeypatch: pytest.Mo
     table = run("config").stdout
     assert "1 GiB" in table
     assert "KVSTORE_MEMORY_CAPACITY_BYTES" in table
+
+
+def test_config_explains_the_codec_auto(run: Run, monkeypatch: pytest.MonkeyPatch):
+    assert "Codec auto: transform for a model with a profile" in run("config").stdout
+    assert json_of(run("config", "--json"))["store.codec"] == {"value": "auto", "from": "default"}
+    monkeypatch.setenv("KVSTORE_STORE_CODEC", "lossless")
+    assert "Codec auto" not in run("config").stdout
 
 
 def test_wrong_setting_is_one_line_on_stderr_and_exit_code_2(run: Run, monkeypatch: pytest.MonkeyPatch):

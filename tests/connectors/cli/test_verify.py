@@ -37,7 +37,8 @@ def test_whole_store_verifies(run: Run, store: Path):
     with DiskReader(store) as reader:
         size_bytes = reader.size_bytes
     shown = json_of(run("verify", "--store", store, "--json"))
-    assert shown == {"whole": 6, "whole_bytes": size_bytes, "damaged": [], "quarantined": []}
+    no_profiles = {"profiles": 0, "damaged_profiles": [], "absent_profiles": []}
+    assert shown == {"whole": 6, "whole_bytes": size_bytes, "damaged": [], "quarantined": [], **no_profiles}
 
 
 def test_damaged_frames_are_listed_and_left_alone(run: Run, damaged: tuple[Path, list[ChunkKey]]):
