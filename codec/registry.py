@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from functools import lru_cache
-from importlib.metadata import entry_points
+from functools import cache, lru_cache
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from codec.cachegen import CacheGen
@@ -23,12 +23,17 @@ def codec_class(codec_id: str) -> type[Codec]:
     """The codec of that name. Raises UnknownCodec, which names the ones there are."""
     if codec_id in BUILT_IN:
         return BUILT_IN[codec_id]
-    installed = {point.name: point for point in entry_points(group="kvstore.codecs")}
+    installed = _installed()
     if codec_id in installed:
         codec: type[Codec] = installed[codec_id].load()
         return codec
     names = ", ".join(sorted({*BUILT_IN, *installed}))
     raise UnknownCodec(f"no codec named {codec_id!r} is installed; there are: {names}")
+
+
+@cache  # looking through every package takes 10 ms: too long for each frame of a name nobody knows
+def _installed() -> Mapping[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group="kvstore.codecs")}
 
 
 def codec_from(codec_id: str, params: Mapping[str, Any] | None = None) -> Codec:
