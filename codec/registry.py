@@ -10,7 +10,7 @@ from typing import Any
 
 from codec.cachegen import CacheGen
 from codec.codec import Codec
-from codec.errors import UnknownCodec
+from codec.errors import CorruptFrame, UnknownCodec
 from codec.int4 import Int4
 from codec.int8 import Int8
 from codec.lossless import Lossless
@@ -37,8 +37,14 @@ def _installed() -> Mapping[str, EntryPoint]:
 
 
 def codec_from(codec_id: str, params: Mapping[str, Any] | None = None) -> Codec:
-    """The codec of that name with these parameters: the same one for the same, since making one may take work."""
-    return _codec(codec_id, json.dumps(params or {}, sort_keys=True))
+    """The codec of that name with these parameters: the same one for the same, since making one may take work.
+
+    Raises UnknownCodec, MissingProfile, or CorruptFrame when the parameters make no sense.
+    """
+    try:
+        return _codec(codec_id, json.dumps(params or {}, sort_keys=True))
+    except RecursionError as error:
+        raise CorruptFrame(f"the parameters of {codec_id!r} are nested too deeply") from error
 
 
 @lru_cache(maxsize=64)  # frames of strangers must not fill the memory

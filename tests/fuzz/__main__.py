@@ -15,10 +15,24 @@ from tests.fuzz.run import batches_of, run
 from tests.fuzz.worker import every_subject
 
 SHARES = {
-    **{"lossless": 8, "int8": 8, "int4": 8, "cachegen-high": 8, "cachegen-medium": 8, "cachegen-low": 8},
-    **{"transform": 12, "header": 5, "profile": 3, "rans": 32},
+    "lossless": 8,
+    "int8": 8,
+    "int4": 8,
+    "cachegen-high": 8,
+    "cachegen-medium": 8,
+    "cachegen-low": 8,
+    "transform": 12,
+    "header": 5,
+    "profile": 3,
+    "rans": 32,
 }
-_COLUMNS = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+_COLUMNS = (
+    TextColumn("{task.description}"),
+    BarColumn(),
+    MofNCompleteColumn(),
+    TimeElapsedColumn(),
+    TimeRemainingColumn(),
+)
 
 
 def main():
@@ -65,7 +79,9 @@ def _print(tallies, took_s):
     for name, tally in tallies.items():
         refused = "\n".join(f"{error} {count:,}" for error, count in tally.refused.most_common())
         slowest, peak = f"{1e3 * tally.slowest_s:.0f} ms", f"{tally.peak_rss_bytes >> 20} MiB"
-        table.add_row(name, f"{tally.frames:,}", f"{tally.accepted:,}", refused, slowest, peak, str(len(tally.findings)))
+        table.add_row(
+            name, f"{tally.frames:,}", f"{tally.accepted:,}", refused, slowest, peak, str(len(tally.findings))
+        )
     Console().print(table)
 
 

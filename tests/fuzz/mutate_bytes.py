@@ -100,7 +100,9 @@ def _piece(random, content):
 
 def _stream(random, content):
     """The header of an entropy-coded stream somewhere in `content`, or what follows it, is forged."""
-    starts = [at for at in range(0, len(content) - 8) if content[at + 5 : at + 8] == b"\0\0\0" and content[at + 4] in _LANES]
+    starts = [
+        at for at in range(len(content) - 8) if content[at + 5 : at + 8] == b"\0\0\0" and content[at + 4] in _LANES
+    ]
     if not starts:
         return _integer(random, content)
     at = random.choice(starts)

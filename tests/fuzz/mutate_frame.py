@@ -71,7 +71,16 @@ def _grafted(random, frame, other):
 def _reshaped(random, frame, other):
     section = _any_section(random, frame)
     count = prod(section.shape)
-    shapes = [[count], [1, count], [*section.shape, 1], section.shape[::-1], [], [0], [count, 0], [*section.shape, 1 << 30]]
+    shapes = [
+        [count],
+        [1, count],
+        [*section.shape, 1],
+        section.shape[::-1],
+        [],
+        [0],
+        [count, 0],
+        [*section.shape, 1 << 30],
+    ]
     section.shape = random.choice(shapes)
 
 

@@ -18,7 +18,12 @@ _GROUPS = (
 )
 SPECS = tuple(
     movable(KVSpec("tests/fuzz", "0" * 40, dtype, groups))
-    for dtype, groups in (("bfloat16", _GROUPS[:1]), ("float16", _GROUPS[:1]), ("float32", _GROUPS[:1]), ("bfloat16", _GROUPS))
+    for dtype, groups in (
+        ("bfloat16", _GROUPS[:1]),
+        ("float16", _GROUPS[:1]),
+        ("float32", _GROUPS[:1]),
+        ("bfloat16", _GROUPS),
+    )
 )
 _KEY = "ab" * 32
 _TOKENS = ((1, 0), (12, 0), (12, 24))
@@ -82,4 +87,8 @@ def profiles():
     yarn = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 64}
     llama3 = {**yarn, "rope_type": "llama3", "low_freq_factor": 1.0, "high_freq_factor": 4.0}
     turned = [replace(SPECS[0], groups=(replace(_GROUPS[0], rotary=rotary),)) for rotary in (yarn, llama3)]
-    return [profile_for(SPECS[0]), profile_for(SPECS[3]), *(replace(profile_for(SPECS[0]), spec=spec) for spec in turned)]
+    return [
+        profile_for(SPECS[0]),
+        profile_for(SPECS[3]),
+        *(replace(profile_for(SPECS[0]), spec=spec) for spec in turned),
+    ]
