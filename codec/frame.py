@@ -31,6 +31,7 @@ from codec.spec import KVSpec
 
 FORMAT_VERSION = 1
 _MAX_HEADER_BYTES = 4 << 20
+_MAX_POSITION = 1 << 40  # far below where 64-bit integers, or float64, would round or wrap
 _MAX_DIMS, _MAX_ELEMENTS = 8, 1 << 40  # numpy refuses a shape beyond these, even an empty one
 _PREFIX = b'{"__metadata__":{"checksum":"'
 _CHECKSUM = slice(len(_PREFIX), len(_PREFIX) + 32)
@@ -207,8 +208,8 @@ def _header_from(entries: dict[str, Any], body_start: int) -> FrameHeader:
     if version != str(FORMAT_VERSION):
         raise CorruptFrame(f"frame format {version} was written by another release; this one reads {FORMAT_VERSION}")
     start, end = (int(text) for text in tokens.split(":"))
-    if not 0 <= start < end or len(digests) != 16 * len(entries):
-        raise CorruptFrame(f"tokens {tokens} or the section checksums make no sense")
+    if not 0 <= start < end <= _MAX_POSITION or tokens != f"{start}:{end}" or len(digests) != 16 * len(entries):
+        raise CorruptFrame(f"tokens {tokens[:50]} or the section checksums make no sense")
     sections: dict[str, Section] = {}
     offset = 0
     for index, (name, entry) in enumerate(entries.items()):

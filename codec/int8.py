@@ -17,6 +17,7 @@ import torch
 
 from codec.codable import codable
 from codec.codec import Codec, ReadSection
+from codec.errors import CorruptFrame
 
 _STEPS = 255
 
@@ -49,9 +50,19 @@ def _dequantize(name: str, read: ReadSection, out: torch.Tensor, shared_axis: in
     heads, tokens, dim = out.shape
     steps_shape = (heads, 1, dim) if shared_axis == 1 else (heads, tokens, 1)
     x = read(f"{name}.codes", np.uint8, (heads, tokens, dim)).astype(np.float32)
-    x *= read(f"{name}.scale", np.float32, steps_shape)
-    x += read(f"{name}.low", np.float32, steps_shape)
+    scale, low = (read(f"{name}.{part}", np.float32, steps_shape) for part in ("scale", "low"))
+    _require_finite(scale, low, out.dtype)
+    x *= scale
+    x += low
     if out.element_size() == 4 and out.device.type == "cpu":
         out.numpy()[...] = x
     else:
         out.copy_(torch.from_numpy(x))
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def _require_finite(scale: np.ndarray, low: np.ndarray, dtype: torch.dtype) -> None:
+    """Raises CorruptFrame unless the first and the last code, and so every code, is a finite number of `dtype`."""
+    ends = torch.from_numpy(np.stack([low, scale * np.float32(_STEPS) + low])).to(dtype)
+    if not (scale.min() >= 0 and ends.isfinite().all()):
+        raise CorruptFrame("a step or an offset is not what any numbers give")

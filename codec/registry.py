@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from functools import lru_cache
-from importlib.metadata import entry_points
+from functools import cache, lru_cache
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from codec.cachegen import CacheGen
 from codec.codec import Codec
-from codec.errors import UnknownCodec
+from codec.errors import CorruptFrame, UnknownCodec
 from codec.int4 import Int4
 from codec.int8 import Int8
 from codec.lossless import Lossless
@@ -23,7 +23,7 @@ def codec_class(codec_id: str) -> type[Codec]:
     """The codec of that name. Raises UnknownCodec, which names the ones there are."""
     if codec_id in BUILT_IN:
         return BUILT_IN[codec_id]
-    installed = {point.name: point for point in entry_points(group="kvstore.codecs")}
+    installed = _installed()
     if codec_id in installed:
         codec: type[Codec] = installed[codec_id].load()
         return codec
@@ -31,9 +31,20 @@ def codec_class(codec_id: str) -> type[Codec]:
     raise UnknownCodec(f"no codec named {codec_id!r} is installed; there are: {names}")
 
 
+@cache  # looking through every package takes 10 ms: too long for each frame of a name nobody knows
+def _installed() -> Mapping[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group="kvstore.codecs")}
+
+
 def codec_from(codec_id: str, params: Mapping[str, Any] | None = None) -> Codec:
-    """The codec of that name with these parameters: the same one for the same, since making one may take work."""
-    return _codec(codec_id, json.dumps(params or {}, sort_keys=True))
+    """The codec of that name with these parameters: the same one for the same, since making one may take work.
+
+    Raises UnknownCodec, MissingProfile, or CorruptFrame when the parameters make no sense.
+    """
+    try:
+        return _codec(codec_id, json.dumps(params or {}, sort_keys=True))
+    except RecursionError as error:
+        raise CorruptFrame(f"the parameters of {codec_id!r} are nested too deeply") from error
 
 
 @lru_cache(maxsize=64)  # frames of strangers must not fill the memory

@@ -48,22 +48,16 @@ class Rotary:
         Raises UnsupportedRotary when its frequencies depend on the prompt's length, or anything in it is
         not known here (interleaved layouts and several positions per token among them).
         """
-        rotary = group.rotary
-        if not rotary:
+        if not group.rotary:
             return cls(torch.empty(0))
-        kind = rotary.get("rope_type", rotary.get("type", "default"))
-        if kind not in _FREQUENCIES:
-            raise UnsupportedRotary(f"rotary scaling {kind!r} is none of {', '.join(_FREQUENCIES)}")
-        needed, optional, frequencies = _FREQUENCIES[kind]
-        given = {name for name, value in rotary.items() if value is not None}
-        if unknown := given - _ALWAYS - needed - optional:
-            raise UnsupportedRotary(f"rotary parameters {', '.join(sorted(unknown))} are not known under {kind!r}")
-        if missing := {"rope_theta", *needed} - given:
-            raise UnsupportedRotary(f"rotary scaling {kind!r} lacks {', '.join(sorted(missing))}")
-        turned = int(group.key_dim * rotary.get("partial_rotary_factor", 1.0))
-        if turned % 2 or not 0 < turned <= group.key_dim:
-            raise UnsupportedRotary(f"{turned} of {group.key_dim} channels turn, which is no number of pairs")
-        return cls(*frequencies(rotary, turned))
+        try:
+            embedding = cls(*_parameters(group.rotary, group.key_dim))
+            turns = bool(embedding.frequencies.isfinite().all()) and math.isfinite(1 / embedding.scaling)
+        except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+            raise UnsupportedRotary(f"rotary parameters {group.rotary} make no sense: {error}") from error
+        if not turns:
+            raise UnsupportedRotary(f"rotary parameters {group.rotary} give no finite angles")
+        return embedding
 
     def put_on(self, keys: torch.Tensor, start: int) -> torch.Tensor:
         """Float32 keys `[kv_head, token, key_dim]` without an embedding, embedded for [start, start + token)."""
@@ -86,6 +80,23 @@ class Rotary:
         cos, sin = angles.cos() * scaling, angles.sin() * (scaling * direction)
         first, second, rest = x[..., :pairs], x[..., pairs : 2 * pairs], x[..., 2 * pairs :]
         return torch.cat([first * cos - second * sin, second * cos + first * sin, rest], dim=-1)
+
+
+def _parameters(rotary: Mapping[str, Any], key_dim: int) -> tuple[torch.Tensor, float]:
+    """Frequencies and scaling, as `Rotary` has them. Raises UnsupportedRotary when something is not known here."""
+    kind = rotary.get("rope_type", rotary.get("type", "default"))
+    if kind not in _FREQUENCIES:
+        raise UnsupportedRotary(f"rotary scaling {kind!r} is none of {', '.join(_FREQUENCIES)}")
+    needed, optional, frequencies = _FREQUENCIES[kind]
+    given = {name for name, value in rotary.items() if value is not None}
+    if unknown := given - _ALWAYS - needed - optional:
+        raise UnsupportedRotary(f"rotary parameters {', '.join(sorted(unknown))} are not known under {kind!r}")
+    if missing := {"rope_theta", *needed} - given:
+        raise UnsupportedRotary(f"rotary scaling {kind!r} lacks {', '.join(sorted(missing))}")
+    turned = int(key_dim * rotary.get("partial_rotary_factor", 1.0))
+    if turned % 2 or not 0 < turned <= key_dim:
+        raise UnsupportedRotary(f"{turned} of {key_dim} channels turn, which is no number of pairs")
+    return frequencies(rotary, turned)
 
 
 def _default(rotary: Mapping[str, Any], dim: int) -> tuple[torch.Tensor, float]:

@@ -91,6 +91,7 @@ class KVSpec:
             groups = tuple(LayerGroup(**{**group, "layers": tuple(group["layers"])}) for group in fields.pop("groups"))
             spec = cls(groups=groups, **fields)
             well_formed = spec.to_json() == text
+            _ = spec.fingerprint()  # here, where JSON that is nested too deeply is expected
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise CorruptFrame(f"not a KV spec: {error}") from error
         if not well_formed:

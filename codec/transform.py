@@ -27,7 +27,7 @@ import torch
 
 from codec.basis import Basis
 from codec.bits import bits_of
-from codec.codable import require_codable, rows_of, write
+from codec.codable import codable, require_codable, rows_of, write
 from codec.codec import Codec, ReadSection
 from codec.column_tables import ESCAPE, REACH, expectations
 from codec.errors import CorruptFrame, MissingProfile
@@ -36,6 +36,7 @@ from codec.profiles import registered
 from codec.spec import KVSpec
 
 _COUNTS = np.dtype("<u4")
+_SMALLEST_STEP, _LARGEST_STEP = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 
 
 class Transform(Codec):
@@ -49,7 +50,7 @@ class Transform(Codec):
         """Raises CorruptFrame when the profile has no such level, or the step is not a positive number."""
         self._profile, self._quality = profile, quality
         step = profile.levels.get(quality) if isinstance(quality, str) else quality
-        if type(step) is not float or not 0 < step < np.inf:
+        if type(step) is not float or not _SMALLEST_STEP <= step <= _LARGEST_STEP:
             raise CorruptFrame(f"quality {quality!r} is neither a step nor one of {', '.join(profile.levels)}")
         self._step = np.float32(step)
         self._expected = [
@@ -79,6 +80,8 @@ class Transform(Codec):
         exact = min(self._profile.sinks, keys.shape[1]) if start == 0 else 0
         sections = {}
         if exact:
+            for part in (keys, values):
+                codable(self.id, part[:, :exact])
             sections["sinks"] = np.concatenate([bits_of(part[:, :exact]).ravel() for part in (keys, values)])
         if exact < keys.shape[1]:
             unturned = self._profile.rotary[layer].take_off(keys[:, exact:], start + exact)
@@ -86,6 +89,7 @@ class Transform(Codec):
             sections["kv"] = self._packed(layer, multiples)
         return sections
 
+    @np.errstate(over="ignore", invalid="ignore")  # what comes of a forged frame's numbers, `write` refuses
     def decode_layer(
         self, layer: int, read: ReadSection, keys: torch.Tensor, values: torch.Tensor, start: int, to: int
     ) -> None:
@@ -140,7 +144,10 @@ class Transform(Codec):
         stored = read("sinks", unsigned, (keys.numel() + values.numel(),))
         for out, bits in ((keys, stored[: keys.numel()]), (values, stored[keys.numel() :])):
             signed = bits.view(np.dtype(f"i{unsigned().itemsize}")).reshape(out.shape).copy()
-            out.copy_(torch.from_numpy(signed).view(out.dtype))
+            exact = torch.from_numpy(signed).view(out.dtype)
+            if not exact.isfinite().all():
+                raise CorruptFrame("a layer's exact tokens hold numbers that are not finite")
+            out.copy_(exact)
         if to:
             write(self._profile.rotary[layer].move(keys, 0, to), keys)
 

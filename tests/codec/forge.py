@@ -2,6 +2,8 @@
 
 import json
 import struct
+from copy import copy
+from dataclasses import dataclass
 
 import xxhash
 
@@ -35,3 +37,53 @@ def respelled(frame, old, new):
     header, body = split(frame)
     assert old in header
     return joined(header.rstrip().replace(old, new, 1), body)
+
+
+@dataclass
+class ForgedSection:
+    """One section as its header entry tells it, and its bytes."""
+
+    name: str
+    dtype: str
+    shape: list
+    content: bytes
+
+
+@dataclass
+class ForgedFrame:
+    """A frame taken apart. `sealed` puts it together, every offset and checksum right; the rest may be anything."""
+
+    metadata: dict
+    sections: list
+
+    @classmethod
+    def opened(cls, frame):
+        header, body = split(frame)
+        entries = json.loads(header)
+        metadata = entries.pop("__metadata__")
+        return cls(
+            metadata,
+            [
+                ForgedSection(name, entry["dtype"], entry["shape"], body[slice(*entry["data_offsets"])])
+                for name, entry in entries.items()
+            ],
+        )
+
+    def copy(self):
+        return ForgedFrame(dict(self.metadata), [copy(section) for section in self.sections])
+
+    def entries(self):
+        """What the header says, as JSON would have it."""
+        digests = "".join(xxhash.xxh3_64_hexdigest(section.content) for section in self.sections)
+        entries, offset = {"__metadata__": {**self.metadata, "sections_xxh3": digests}}, 0
+        for section in self.sections:
+            offsets = [offset, offset + len(section.content)]
+            entries[section.name] = {"dtype": section.dtype, "shape": [*section.shape], "data_offsets": offsets}
+            offset = offsets[1]
+        return entries
+
+    def body(self):
+        return b"".join(section.content for section in self.sections)
+
+    def sealed(self):
+        return joined(json.dumps(self.entries(), separators=(",", ":")).encode(), self.body())

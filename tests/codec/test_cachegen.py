@@ -142,6 +142,13 @@ def test_a_step_that_is_negative_or_not_finite_is_a_corrupt_frame(step):
         decoded_with("0.side", side)
 
 
+def test_numbers_beyond_float32_that_cancel_each_other_are_a_corrupt_frame():
+    side = SECTIONS["0.side"].copy()
+    side[-4 * KV.num_tokens :].view("<u2")[:] = 0x7F7F
+    with pytest.raises(CorruptFrame, match="numbers"):
+        decoded_with("0.side", side)
+
+
 def test_an_anchor_outside_of_its_bins_is_a_corrupt_frame():
     side = SECTIONS["0.side"].copy()
     side[1 + 24] = 0x80

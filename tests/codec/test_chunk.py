@@ -60,6 +60,14 @@ def test_an_unknown_codec_is_named_together_with_those_there_are():
         codec_class("")
 
 
+def test_names_nobody_knows_do_not_look_through_every_package_again(monkeypatch):
+    with pytest.raises(UnknownCodec):
+        codec_class("")
+    monkeypatch.setattr("codec.registry.entry_points", None)
+    with pytest.raises(UnknownCodec):
+        codec_class("from-the-future")
+
+
 def test_a_fingerprint_that_is_not_the_specs_is_a_corrupt_frame():
     frame = Frame(forged(FRAME, lambda entries: entries["__metadata__"].update(spec_fingerprint="0" * 64)))
     with pytest.raises(CorruptFrame):

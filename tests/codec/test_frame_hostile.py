@@ -1,7 +1,9 @@
 """Headers a stranger wrote, their checksum right: every length, offset, dtype and shape is checked anyway."""
 
+import hashlib
 import json
 import struct
+from contextlib import suppress
 
 import pytest
 import xxhash
@@ -87,6 +89,10 @@ HOSTILE_METADATA = {
     "tokens without end": {"tokens": "0"},
     "three positions": {"tokens": "0:4:8"},
     "tokens as words": {"tokens": "a:b"},
+    "tokens with a sign": {"tokens": "+0:4"},
+    "tokens in other digits": {"tokens": "\N{ARABIC-INDIC DIGIT ZERO}:4"},
+    "as many tokens, further away than any": {"tokens": f"{1 << 62}:{(1 << 62) + 4}"},
+    "as many tokens, beyond 64 bits": {"tokens": f"{10**30}:{10**30 + 4}"},
     "endless tokens": {"tokens": "0:" + "9" * 10_000},
     "more tokens than sections hold": {"tokens": "0:99999999"},
     "a checksum too few": {"sections_xxh3": "0" * 16},
@@ -106,6 +112,16 @@ HOSTILE_METADATA = {
 @pytest.mark.parametrize("change", HOSTILE_METADATA.values(), ids=HOSTILE_METADATA)
 def test_hostile_metadata_is_refused(change):
     refused(forged(FRAME, lambda entries: entries["__metadata__"].update(change)))
+
+
+@pytest.mark.parametrize("depth", range(700, 1000))
+def test_a_spec_nested_about_as_deeply_as_can_be_parsed_is_refused(depth):
+    nested = '{"a":' * depth + "0" + "}" * depth
+    spec = SPEC.to_json().replace("10000.0", nested, 1)
+    fingerprint = hashlib.sha256(spec.encode()).hexdigest()
+    frame = forged(FRAME, lambda entries: entries["__metadata__"].update(spec=spec, spec_fingerprint=fingerprint))
+    with suppress(CorruptFrame):
+        Frame(frame).verify()
 
 
 @pytest.mark.parametrize("name", [name for name in json.loads(split(FRAME)[0])["__metadata__"] if name != "checksum"])

@@ -1,5 +1,7 @@
 """`int4` keeps the error bound its docstring states, and refuses what it cannot code."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from codec import CorruptFrame, Frame, Int4, encode_chunk
 from codec.frame import pack
 from tests.codec.contract import KEY, CodecContract, decoded, seeds
+from tests.codec.forge import ForgedFrame
 from tests.codec.test_int8 import finite
 from tests.kv import SPEC, kv_of_numbers, specs
 
@@ -54,3 +57,13 @@ def test_a_scale_that_is_not_finite_is_a_corrupt_frame(name):
     sections[name] = np.full_like(sections[name], 0x7F80)
     with pytest.raises(CorruptFrame, match="finite"):
         decoded(pack(SPEC, KEY, 0, 4, "int4", {}, sections), SPEC, 4)
+
+
+def test_a_step_as_large_as_there_is_gives_the_largest_numbers_without_a_warning():
+    frame = ForgedFrame.opened(encode_chunk(Int4(), kv_of_numbers(SPEC, 4), KEY, 0))
+    (scale,) = (section for section in frame.sections if section.name == "1.v.scale")
+    scale.content = b"\x7f\x7f" * (len(scale.content) // 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        values = decoded(frame.sealed(), SPEC, 4).values[1]
+    assert values.max() == torch.finfo(values.dtype).max

@@ -1,13 +1,16 @@
 """`int8` keeps the error bound its docstring states, and refuses what it cannot code."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from codec import Int8, encode_chunk
+from codec import CorruptFrame, Int8, encode_chunk
 from tests.codec.contract import KEY, CodecContract, decoded, seeds
+from tests.codec.forge import ForgedFrame
 from tests.kv import SPEC, kv_of_numbers, mapped, specs
 
 LARGEST = float(np.float32(1e38))
@@ -71,6 +74,21 @@ def test_numbers_it_cannot_code_are_refused_when_encoding(number):
     kv.values[1][0, 2, 3] = number
     with pytest.raises(ValueError, match="use lossless"):
         encode_chunk(Int8(), kv, KEY, 0)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+@pytest.mark.parametrize("name", ["1.k.scale", "1.v.low", "1.v.scale"])
+@pytest.mark.parametrize("number", [np.nan, np.inf, -1e30, 3.4e38])
+def test_steps_and_offsets_that_no_numbers_give_are_refused(dtype, name, number):
+    spec = replace(SPEC, dtype=dtype)
+    frame = ForgedFrame.opened(encode_chunk(Int8(), kv_of_numbers(spec, 4), KEY, 0))
+    section = next(section for section in frame.sections if section.name == name)
+    section.content = np.float32(number).tobytes() + section.content[4:]
+    if name.endswith("low") and abs(number) < torch.finfo(getattr(torch, dtype)).max:
+        assert torch.isfinite(decoded(frame.sealed(), spec, 4).values[1]).all()
+    else:
+        with pytest.raises(CorruptFrame, match="step"):
+            decoded(frame.sealed(), spec, 4)
 
 
 def test_a_frame_costs_about_one_byte_per_number():

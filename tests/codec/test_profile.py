@@ -21,7 +21,7 @@ from codec import (
 from codec.basis import fit_basis
 from codec.moments import Moments
 from tests.codec.calibrated import profile_for
-from tests.codec.forge import forged
+from tests.codec.forge import ForgedFrame, forged
 from tests.kv import SPEC, kv_of_numbers
 
 PROFILE = profile_for(SPEC)
@@ -54,6 +54,14 @@ def test_a_damaged_profile_is_refused(data):
     content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     with pytest.raises(CorruptFrame):
         Profile.from_content(content)
+
+
+def test_a_table_without_axes_is_refused():
+    frame = ForgedFrame.opened(PROFILE.content)
+    (table,) = (section for section in frame.sections if section.name == "tables.frequencies")
+    table.shape, table.content = [], table.content[:2]
+    with pytest.raises(CorruptFrame, match="shapes"):
+        Profile.from_content(frame.sealed())
 
 
 def test_a_chunks_frame_is_no_profile():

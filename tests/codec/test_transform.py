@@ -26,7 +26,8 @@ from codec import (
 from codec.rotary import Rotary
 from tests.codec.calibrated import DEAD_ZONE, SINKS, STEP, movable, profile_for
 from tests.codec.contract import GOLDEN, KEY, CodecContract, decoded, seeds
-from tests.kv import SPEC, bits, kv_of_numbers, specs
+from tests.codec.forge import ForgedFrame
+from tests.kv import SPEC, bits, kv_of_numbers, mapped, specs
 
 PROFILE = profile_for(SPEC)
 
@@ -152,7 +153,7 @@ def test_the_same_layers_in_another_precision_are_coded():
     assert all(torch.isfinite(keys).all() for keys in back.keys)
 
 
-@pytest.mark.parametrize("quality", ["best", 0.0, -1.0, float("inf"), float("nan"), None, 3, True])
+@pytest.mark.parametrize("quality", ["best", 0.0, -1.0, 1e-320, 1e300, float("inf"), float("nan"), None, 3, True])
 def test_a_quality_that_makes_no_sense_is_refused(quality):
     with pytest.raises(CorruptFrame):
         codec_from("transform", {"profile": PROFILE.fingerprint, "quality": quality})
@@ -164,6 +165,32 @@ def test_numbers_it_cannot_code_are_refused_when_encoding(number):
     kv.values[1][0, 3, 3] = number
     with pytest.raises(ValueError, match="use lossless"):
         encode_chunk(Transform(PROFILE), kv, KEY, 0)
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, 2e38])
+def test_numbers_it_cannot_code_are_refused_among_the_exact_tokens_too(number):
+    kv = kv_of_numbers(SPEC, 4)
+    kv.keys[1][0, 0, 3] = number
+    with pytest.raises(ValueError, match="use lossless"):
+        encode_chunk(Transform(PROFILE), kv, KEY, 0)
+
+
+def test_exact_tokens_that_are_not_finite_are_refused():
+    frame = ForgedFrame.opened(encode_chunk(Transform(PROFILE), kv_of_numbers(SPEC, 4), KEY, 0))
+    (sinks,) = (section for section in frame.sections if section.name == "1.sinks")
+    sinks.content = b"\x80\x7f" + sinks.content[2:]
+    with pytest.raises(CorruptFrame, match="finite"):
+        decoded(frame.sealed(), SPEC, 4)
+
+
+def test_escapes_that_cancel_each_other_beyond_float32_are_refused():
+    huge = mapped(lambda tensor: tensor * 1e30, kv_of_numbers(SPEC, 5))
+    codec = Transform(PROFILE, 1000.0)
+    packed = Frame(encode_chunk(codec, huge, KEY, 4)).section("0.kv", np.uint8).copy()
+    num_escapes = int(packed[:4].view("<u4")[0])
+    packed[8 : 8 + 4 * num_escapes].view("<f4")[:] = np.where(np.arange(num_escapes) % 2, 3.4e38, -3.4e38)
+    with pytest.raises(CorruptFrame, match="numbers"):
+        codec.decode_layer(0, lambda *_: packed, torch.empty(2, 5, 8), torch.empty(2, 5, 4), 4, 4)
 
 
 @given(packed=st.binary(max_size=200))
