@@ -1,8 +1,8 @@
 """KV tensors to checked bytes and back. Knows no keys, no disks, no engines."""
 
 from codec.cachegen import CacheGen
-from codec.chunk import decode_chunk, decode_layer, encode_chunk
-from codec.codec import Codec
+from codec.chunk import bytes_needed, decode_chunk, decode_layers, encode_chunk
+from codec.codec import Codec, LayerCodec
 from codec.errors import CorruptFrame, KVCacheError, MissingProfile, SpecMismatch, UnknownCodec
 from codec.frame import Frame, FrameHeader, read_header
 from codec.int4 import Int4
@@ -27,6 +27,7 @@ __all__ = [
     "KVArray",
     "KVCacheError",
     "KVSpec",
+    "LayerCodec",
     "LayerGroup",
     "Lossless",
     "MissingProfile",
@@ -36,10 +37,11 @@ __all__ = [
     "Transform",
     "UnknownCodec",
     "UnsupportedRotary",
+    "bytes_needed",
     "codec_class",
     "codec_from",
     "decode_chunk",
-    "decode_layer",
+    "decode_layers",
     "encode_chunk",
     "read_header",
     "register",

@@ -1,12 +1,14 @@
-"""Basis: the coordinates in which one layer's keys, or values, are quantized.
+"""Basis: the coordinates in which some channels of the KV are quantized.
 
-For a vector x (one token's channels, all heads side by side, keys without rotary embedding) with
+For a vector x (one token's channels of a few consecutive layers, keys without rotary embedding) with
 covariance C and Fisher information F, a small error e costs about ½ eᵀ F e nats. With R = (F + s·tr(F)/d·I)^½
-the error R e costs its plain length, whatever its direction: in the coordinates R x all errors are equally
-bad. What is left to gain is correlation: W, the eigenvectors of R C R, removes it (KLT; Goyal, IEEE SPM
-2001, section "transform coding"; KVTC, arXiv 2511.01815, does so without R). So
+for each layer's keys and values by themselves, the error R e costs its plain length, whatever its
+direction: in the coordinates R x all errors are equally bad. What is left to gain is correlation: W, the
+eigenvectors of R C R, removes it (KLT; Goyal, IEEE SPM 2001, section "transform coding"; KVTC, arXiv
+2511.01815, does so without R). Neighbouring layers read and write one residual stream, so their keys and
+values say much the same again: most of what there is to gain lies between layers. So
 
-    z = Wᵀ R (x - mean)         coded with one step for every component of every layer
+    z = Wᵀ R (x - mean)         coded with one step for every component of a token, whatever its layers
     x = mean + R⁻¹ W z
 
 and reverse water-filling needs no bit allocation: components weaker than the step round to zero. The
@@ -16,13 +18,12 @@ calibration text minded is not free. It also makes half precision enough for the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import torch
-
-from codec.moments import Moments
 
 _SMALLEST = 1e-20  # of a mean sensitivity: where nothing depends on a layer, any basis will do
 
@@ -49,22 +50,28 @@ class Basis:
         return np.linalg.inv(self.synthesis.astype(np.float64)).astype(np.float32)
 
 
-def fit_basis(moments: Moments, shrinkage: float) -> Basis:
-    """The basis for what was counted; components come strongest first."""
-    sensitivity = moments.sensitivity
-    dim = len(sensitivity)
-    floor = max(float(sensitivity.trace()) / dim, _SMALLEST) * shrinkage
-    root, inverse_root = _roots(sensitivity + floor * torch.eye(dim, dtype=torch.float64))
-    variances, directions = torch.linalg.eigh(root @ moments.covariance @ root)
+def fit_basis(
+    mean: torch.Tensor, covariance: torch.Tensor, sensitivities: Sequence[torch.Tensor], shrinkage: float
+) -> Basis:
+    """The basis for channels whose parts have these sensitivities; components come strongest first. All float64."""
+    roots, inverse_roots = zip(*(_roots(_shrunk(part, shrinkage)) for part in sensitivities), strict=True)
+    root, inverse_root = torch.block_diag(*roots), torch.block_diag(*inverse_roots)
+    variances, directions = torch.linalg.eigh(root @ covariance @ root)
     variances, directions = variances.flip(0), directions.flip(1)
     synthesis = inverse_root @ directions
     gains = synthesis.abs().amax(dim=0)
     return Basis(
-        mean=moments.mean.numpy().astype(np.float32),
+        mean=mean.numpy().astype(np.float32),
         directions=(synthesis / gains).numpy().astype(np.float16),
         gains=gains.numpy().astype(np.float32),
         deviations=variances.clamp(min=0).sqrt().numpy().astype(np.float32),
     )
+
+
+def _shrunk(sensitivity: torch.Tensor, shrinkage: float) -> torch.Tensor:
+    dim = len(sensitivity)
+    floor = max(float(sensitivity.trace()) / dim, _SMALLEST) * shrinkage
+    return sensitivity + floor * torch.eye(dim, dtype=torch.float64)
 
 
 def _roots(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -48,7 +48,7 @@ import torch
 
 from codec import rans
 from codec.codable import rows_of, write
-from codec.codec import Codec, ReadSection
+from codec.codec import LayerCodec, ReadSection
 from codec.errors import CorruptFrame
 from codec.gaussian_tables import gaussian_tables
 from codec.rans_tables import Tables
@@ -65,7 +65,7 @@ DELTA_DEVIATIONS = tuple(2.0 ** (half_octave / 2) for half_octave in range(-6, 1
 ANCHOR_DEVIATIONS = tuple(2.0 ** (half_octave / 2) for half_octave in range(-2, 14))
 
 
-class CacheGen(Codec):
+class CacheGen(LayerCodec):
     """Anchors, differences, layer-wise bins, entropy coding; `level` is one of `LEVELS`."""
 
     id: ClassVar[str] = "cachegen"

@@ -1,24 +1,26 @@
-"""The Codec contract: how one layer's keys and values become named sections of a frame, and come back."""
+"""The Codec contract: how a chunk's keys and values become named sections of a frame, and come back."""
 
 from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 
 from codec.errors import CorruptFrame
+from codec.kv_array import KVArray
 from codec.spec import KVSpec
 
 ReadSection = Callable[..., np.ndarray]
-"""`read(name, dtype, shape=None)`: one checked section of the layer being decoded, as `Frame.section`."""
+"""`read(name, dtype, shape=None)`: one checked section of the frame being decoded, as `Frame.section`."""
+Sections = Iterator[tuple[str, np.ndarray]]
 
 
 class Codec(ABC):
-    """Turns KV into sections and back, one layer at a time. Stateless after construction; safe in threads.
+    """Turns KV into sections and back. Stateless after construction; safe in threads.
 
     A codec round-trips to JSON: `from_params(codec.params())` decodes what `codec` encoded.
     """
@@ -45,6 +47,40 @@ class Codec(ABC):
         """The codec to encode this spec's KV with, of the same `params`: itself unless the model matters."""
         return self
 
+    def coarser(self, quality: str) -> Codec:
+        """The codec that decodes this one's frames at a lower quality, from fewer of their sections.
+
+        Raises ValueError when its frames hold no such quality: most codecs' hold one.
+        """
+        raise ValueError(f"frames of {self.id} {self.params()} cannot be read at quality {quality!r}")
+
+    def needs(self, section: str) -> bool:
+        """Whether `decode` reads the section of that name."""
+        return True
+
+    @abstractmethod
+    def encode(self, kv: KVArray, start: int) -> Sections:
+        """Sections `<layer>.<name>` of `kv`, whose first token stands at position `start`."""
+
+    @abstractmethod
+    def decode(self, read: ReadSection, out: KVArray, start: int, to: int) -> Iterator[int]:
+        """Writes `out`, strided as it comes, and yields how many layers are there, whenever there are more.
+
+        `start` is as it was for `encode`, `to` the position for which keys are wanted: `start` again, unless
+        the codec is `movable`. A layer's sections are read just before it is decoded, so a reader may use
+        the first layers while bytes of the last are still arriving.
+
+        Raises CorruptFrame when a section is missing, damaged, or holds what the encoder never writes.
+        """
+
+    def identity(self) -> str:
+        """What a reader must ask for to be given these numbers: part of every ChunkKey."""
+        return f"{self.id}{json.dumps(self.params(), sort_keys=True, separators=(',', ':'))}"
+
+
+class LayerCodec(Codec):
+    """A codec that codes every layer by itself."""
+
     @abstractmethod
     def encode_layer(self, layer: int, keys: torch.Tensor, values: torch.Tensor, start: int) -> dict[str, np.ndarray]:
         """Sections of one layer. `keys` `[kv_head, token, key_dim]`, `values` `[kv_head, token, value_dim]`.
@@ -56,14 +92,21 @@ class Codec(ABC):
     def decode_layer(
         self, layer: int, read: ReadSection, keys: torch.Tensor, values: torch.Tensor, start: int, to: int
     ) -> None:
-        """Writes one layer into `keys` and `values`, shaped as for `encode_layer`, strided as they come.
+        """Writes one layer into `keys` and `values`, shaped as for `encode_layer`; otherwise as `decode`.
 
-        `start` is as it was for `encode_layer`, `to` the position for which keys are wanted: `start` again,
-        unless the codec is `movable`.
-
-        Raises CorruptFrame when a section is missing, damaged, or holds what the encoder never writes.
+        `read` takes the names that `encode_layer` gave.
         """
 
-    def identity(self) -> str:
-        """What a reader must ask for to be given these numbers: part of every ChunkKey."""
-        return f"{self.id}{json.dumps(self.params(), sort_keys=True, separators=(',', ':'))}"
+    def encode(self, kv: KVArray, start: int) -> Sections:
+        for layer, (keys, values) in enumerate(zip(kv.keys, kv.values, strict=True)):
+            for name, section in self.encode_layer(layer, keys, values, start).items():
+                yield f"{layer}.{name}", section
+
+    def decode(self, read: ReadSection, out: KVArray, start: int, to: int) -> Iterator[int]:
+        for layer, (keys, values) in enumerate(zip(out.keys, out.values, strict=True)):
+            self.decode_layer(layer, _of_layer(layer, read), keys, values, start, to)
+            yield layer + 1
+
+
+def _of_layer(layer: int, read: ReadSection) -> ReadSection:
+    return lambda name, dtype, shape=None: read(f"{layer}.{name}", dtype, shape)

@@ -8,8 +8,8 @@ A frame is a safetensors file, so any tool can open it:
 
 The header's first entry is the metadata (strings, as safetensors requires), and the first entry of the
 metadata is `checksum`: XXH3-128 of the whole header with these 32 hex digits replaced by zeros. The
-other entries are listed in `_METADATA`. Sections are named `<layer>.<name>`, lie in layer order and
-carry one XXH3-64 each, so a reader may fetch, check and decode layer by layer. Checksums find damage,
+other entries are listed in `_METADATA`. Sections are named `<layer>.<name>`, lie in the order
+in which a reader wants them and carry one XXH3-64 each, so it may fetch, check and decode layer by layer. Checksums find damage,
 not malice: every length, offset, dtype and shape is checked before it is used.
 """
 
@@ -143,6 +143,14 @@ class Frame:
         if self.header.num_bytes != len(self._bytes):
             raise CorruptFrame(f"the frame is {len(self._bytes)} bytes long, not {self.header.num_bytes}")
 
+    @classmethod
+    def begun(cls, data: Buffer) -> Frame:
+        """A frame of which only the first bytes are there, the header whole: later sections are missing."""
+        frame = cls.__new__(cls)
+        frame._bytes = np.frombuffer(data, np.uint8)
+        frame.header = read_header(data)
+        return frame
+
     @property
     def num_bytes(self) -> int:
         return len(self._bytes)
@@ -154,7 +162,7 @@ class Frame:
         Raises CorruptFrame when the section is absent, damaged or of another dtype or shape.
         """
         section = self.header.sections.get(name)
-        if section is None:
+        if section is None or section.end > len(self._bytes):
             raise CorruptFrame(f"section {name!r} is missing")
         shape_fits = len(section.shape) == 1 if shape is None else section.shape == shape
         if section.dtype != dtype or not shape_fits:

@@ -22,14 +22,14 @@ import numpy as np
 import torch
 
 from codec.codable import codable, write
-from codec.codec import Codec, ReadSection
+from codec.codec import LayerCodec, ReadSection
 from codec.upper_half import floats, rounded_up, step_sizes
 
 _LEVELS = 16
 _GROUP = 64
 
 
-class Int4(Codec):
+class Int4(LayerCodec):
     """4-bit keys per channel and values per token; no parameters."""
 
     id: ClassVar[str] = "int4"

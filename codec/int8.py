@@ -16,13 +16,13 @@ import numpy as np
 import torch
 
 from codec.codable import codable
-from codec.codec import Codec, ReadSection
+from codec.codec import LayerCodec, ReadSection
 from codec.errors import CorruptFrame
 
 _STEPS = 255
 
 
-class Int8(Codec):
+class Int8(LayerCodec):
     """8-bit keys per channel and values per token; no parameters."""
 
     id: ClassVar[str] = "int8"

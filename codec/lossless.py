@@ -21,13 +21,13 @@ import torch
 import zstandard
 
 from codec.bits import bits_of, bytes_to_write
-from codec.codec import Codec, ReadSection
+from codec.codec import LayerCodec, ReadSection
 from codec.errors import CorruptFrame
 
 _ZSTD_LEVEL = 1  # only literals matter here: higher levels find matches that cost more than they save
 
 
-class Lossless(Codec):
+class Lossless(LayerCodec):
     """Bit-exact byte-plane coding; no parameters."""
 
     id: ClassVar[str] = "lossless"

@@ -2,8 +2,9 @@
 
 A profile is a frame file without tokens (see frame.py: checksums, any safetensors reader opens it), so a
 store can keep it beside what was coded with it. Its fingerprint is the SHA-256 of the file; every frame
-carries it, and decoding needs that very profile: `register` it first. Sections: per layer, for `k` and `v`,
-the four arrays of a `Basis`; `tables.frequencies` and `tables.choices` as `ColumnTables` has them.
+carries it, and decoding needs that very profile: `register` it first. Sections: per band, under its first
+layer, `emphasis` and, for every block, the four arrays of a `Basis`; `tables.symbols` and `tables.side` as
+`ColumnTables` has them.
 """
 
 from __future__ import annotations
@@ -17,15 +18,18 @@ from typing import Any
 
 import numpy as np
 
+from codec.band import BLOCKS, Band, bands_of, block_dims
 from codec.basis import Basis
 from codec.column_tables import ColumnTables
+from codec.emphasis import Emphasis
 from codec.errors import CorruptFrame, MissingProfile, SpecMismatch
 from codec.frame import Buffer, Frame, pack
 from codec.rotary import Rotary
 from codec.spec import KVSpec
 
 _KIND = "transform.profile"
-_SETTINGS = {"sinks", "dead_zone", "levels"}
+_SETTINGS = {"layers_together", "blocks", "sinks", "levels"}
+_MOST_SINKS = 1 << 16
 _UINT16, _FLOAT16, _FLOAT32 = np.dtype("<u2"), np.dtype("<f2"), np.dtype("<f4")
 
 
@@ -36,16 +40,18 @@ class Profile:
     spec: KVSpec
     """The model it was calibrated on. Any model with the same layer groups can be coded with it, at
     whatever loss that is: calibration promises nothing for another one's weights."""
-    keys: tuple[Basis, ...]
-    values: tuple[Basis, ...]
+    bands: tuple[Band, ...]
+    """All layers, from the first."""
+    layers_together: int
+    """Layers of a band; the last may have fewer."""
+    blocks: str
+    """What one basis spans, one of `BLOCKS`."""
     tables: ColumnTables
     levels: Mapping[str, float]
     """Step sizes by name of quality."""
     sinks: int = 1
     """Tokens at the beginning of a prompt that are stored exactly: what all attend to (StreamingLLM,
     arXiv 2309.17453) is worth its bytes."""
-    dead_zone: float = 0.0
-    """How much further than half a step from zero a number must be to count as one, in steps."""
 
     @cached_property
     def rotary(self) -> tuple[Rotary, ...]:
@@ -64,14 +70,19 @@ class Profile:
     @cached_property
     def content(self) -> bytes:
         """The bytes of the file."""
-        sections = {
-            f"{layer}.{part}.{name}": getattr(basis, name)
-            for layer, pair in enumerate(zip(self.keys, self.values, strict=True))
-            for part, basis in zip("kv", pair, strict=True)
-            for name in ("mean", "directions", "gains", "deviations")
+        sections = {}
+        for band in self.bands:
+            sections[f"{band.first}.emphasis"] = band.emphasis.weights
+            for block, basis in enumerate(band.bases):
+                for name in ("mean", "directions", "gains", "deviations"):
+                    sections[f"{band.first}.{block}.{name}"] = getattr(basis, name)
+        sections |= {"tables.symbols": self.tables.frequencies, "tables.side": self.tables.side}
+        settings = {
+            "layers_together": self.layers_together,
+            "blocks": self.blocks,
+            "sinks": self.sinks,
+            "levels": dict(self.levels),
         }
-        sections |= {"tables.frequencies": self.tables.frequencies, "tables.choices": self.tables.choices}
-        settings = {"sinks": self.sinks, "dead_zone": self.dead_zone, "levels": dict(self.levels)}
         return bytes(pack(self.spec, "", 0, 1, _KIND, settings, sections))
 
     @cached_property
@@ -87,11 +98,11 @@ class Profile:
         settings = header.codec_params
         if header.codec != _KIND or settings.keys() != _SETTINGS:
             raise CorruptFrame(f"not a profile but a frame of codec {header.codec!r}")
-        sizes = [(group.kv_heads * group.key_dim, group.kv_heads * group.value_dim) for group in header.spec.group_of]
-        tables = ColumnTables(_table(frame, "tables.frequencies"), _table(frame, "tables.choices"))
-        keys = tuple(_basis(frame, f"{layer}.k", size) for layer, (size, _) in enumerate(sizes))
-        values = tuple(_basis(frame, f"{layer}.v", size) for layer, (_, size) in enumerate(sizes))
-        return cls(header.spec, keys, values, tables, **_checked(settings))
+        checked = _checked(settings)
+        tables = ColumnTables(_table(frame, "tables.symbols"), _table(frame, "tables.side"))
+        layers = bands_of(header.spec.num_layers, checked["layers_together"])
+        bands = tuple(_band(frame, first, end, checked["blocks"]) for first, end in layers)
+        return cls(header.spec, bands, tables=tables, **checked)
 
     def save(self, path: Path) -> None:
         """Writes the file whole or not at all."""
@@ -129,15 +140,22 @@ def _basis(frame: Frame, name: str, dim: int) -> Basis:
     return basis
 
 
+def _band(frame: Frame, first: int, end: int, blocks: str) -> Band:
+    dims = block_dims(frame.header.spec, first, end, blocks)
+    bases = tuple(_basis(frame, f"{first}.{block}", dim) for block, dim in enumerate(dims))
+    weights = frame.section(f"{first}.emphasis", _FLOAT32)
+    if weights.size % 2 != 1 or weights.size > 2 * sum(dims) + 1 or not np.isfinite(weights).all():
+        raise CorruptFrame(f"the emphasis of layer {first} is none that a calibration gives")
+    return Band(first, end, bases, Emphasis(weights))
+
+
 def _checked(settings: Mapping[str, object]) -> dict[str, Any]:
-    sinks, dead_zone, levels = settings["sinks"], settings["dead_zone"], settings["levels"]
-    if (
-        type(sinks) is not int
-        or not 0 <= sinks <= 1 << 16
-        or type(dead_zone) is not float
-        or not -0.5 < dead_zone < 0.5
-    ):
-        raise CorruptFrame(f"the profile's settings make no sense: {dict(settings)}")
+    layers_together, blocks, sinks = settings["layers_together"], settings["blocks"], settings["sinks"]
+    levels = settings["levels"]
+    if type(layers_together) is not int or layers_together < 1 or blocks not in BLOCKS:
+        raise CorruptFrame(f"the profile's bands make no sense: {dict(settings)}")
+    if type(sinks) is not int or not 0 <= sinks <= _MOST_SINKS:
+        raise CorruptFrame(f"the profile's sinks make no sense: {sinks!r}")
     if type(levels) is not dict or not all(type(step) is float and 0 < step < np.inf for step in levels.values()):
         raise CorruptFrame(f"the profile's levels make no sense: {levels!r}")
     return dict(settings)

@@ -1,58 +1,104 @@
-"""Fitting a family of probability tables to what calibration saw: Lloyd's algorithm on histograms.
+"""Fitting the family of probability tables to what calibration saw: Lloyd's algorithm on histograms.
 
-Every column joins the table that codes it shortest, every table becomes the distribution of the columns
-that joined it, and so on; the bits can only fall. Signs are a matter of each eigenvector's direction, so
-tables are made symmetric.
+Every column joins the table that codes it shortest, every table becomes the distribution of the numbers
+that were coded under it, and so on; the bits can only fall. Tables begin as generalized Gaussians of their
+scale, which also stand in for what calibration saw too little of. Signs are a matter of each eigenvector's
+direction, so tables are made symmetric.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
-from codec.column_tables import ESCAPE, ESCAPE_BITS, NUM_EXPECTATIONS, NUM_SYMBOLS, REACH, ColumnTables, bits_of
-from codec.rans_tables import fit_tables
+from codec.column_tables import (
+    ESCAPE,
+    HALVES,
+    NUM_EXPECTATIONS,
+    NUM_SCALES,
+    NUM_SHAPES,
+    NUM_SYMBOLS,
+    NUM_TABLES,
+    REACH,
+    ColumnTables,
+    histograms,
+    shifted,
+)
+from codec.emphasis import CLASSES
+from codec.rans_tables import NUM_SLOTS, fit_tables
 
-_ROUNDS = 12
+_ROUNDS = 6
+_EXPONENTS = (0.9, 1.6)
+_SMALLEST_SCALE = 2.0**-4
+_PRIOR = 500.0  # numbers that a table's beginning counts for
 
 
-def fit_column_tables(counts: np.ndarray, expected: np.ndarray, num_tables: int) -> ColumnTables:
-    """The family for columns with these `histograms` `[column, symbol]` and `expectations` `[column]`."""
-    is_zero = counts[:, REACH] == counts.sum(axis=1)
-    nonzero = counts[~is_zero].astype(np.float32)
-    joined = _by_width(nonzero, num_tables)
+@dataclass(frozen=True)
+class SeenColumns:
+    """Symbols uint8 `[row, column]`, the classes of the rows, and the columns' expectations."""
+
+    symbols: np.ndarray
+    classes: np.ndarray
+    expected: np.ndarray
+
+
+def fit_column_tables(seen: Sequence[SeenColumns]) -> ColumnTables:
+    prior = _generalized_gaussians()
+    tables = ColumnTables(_with_halves(prior), np.full((NUM_EXPECTATIONS + 1, NUM_TABLES + 1), 1, np.uint16) * _flat())
     for _ in range(_ROUNDS):
-        frequencies = _frequencies(nonzero, joined, num_tables)
-        bits = bits_of(frequencies).T.astype(np.float32)
-        bits[ESCAPE] += ESCAPE_BITS
-        joined = (nonzero @ bits).argmin(axis=1)
-    choice = np.zeros(len(counts), np.int64)
-    choice[~is_zero] = 1 + joined
-    return ColumnTables(frequencies, _choices(choice, expected, num_tables))
+        counts, side = np.zeros((HALVES, NUM_SYMBOLS)), np.zeros((NUM_EXPECTATIONS + 1, NUM_TABLES + 1))
+        for each in seen:
+            chosen = tables.choose(each.symbols, each.classes, each.expected)
+            np.add.at(side, (each.expected, chosen), 1)
+            side[-1, :CLASSES] += np.bincount(each.classes, minlength=CLASSES)
+            coded = np.flatnonzero(chosen)
+            under = shifted(chosen[coded].astype(np.int64) - 1)
+            for number in np.unique(each.classes):
+                rows = each.symbols[each.classes == number]
+                np.add.at(counts, under[number], histograms(rows[:, coded]))
+        tables = ColumnTables(_with_halves(_symmetric(counts) + _PRIOR * prior), _sides(side))
+    return tables
 
 
-def _by_width(counts: np.ndarray, num_tables: int) -> np.ndarray:
-    """Columns in as many groups of equal size, by their mean magnitude."""
-    magnitude = np.abs(np.arange(NUM_SYMBOLS) - REACH).astype(np.float32)
-    width = counts @ magnitude / counts.sum(axis=1)
-    rank = np.empty(len(counts), np.int64)
-    rank[np.argsort(width, kind="stable")] = np.arange(len(counts))
-    return rank * num_tables // max(len(counts), 1)
+def _generalized_gaussians() -> np.ndarray:
+    """Probabilities `[table, symbol]`."""
+    edges = (np.arange(-64 * REACH - 32, 64 * REACH + 33)[:-1] + 0.5) / 64
+    symbols = np.rint(edges).astype(np.int64) + REACH
+    rows = []
+    for scale in _SMALLEST_SCALE * np.exp2(np.arange(NUM_SCALES) / 2):
+        for exponent in _EXPONENTS:
+            density = np.exp(-((np.abs(edges) / scale) ** exponent))
+            row = np.bincount(symbols, density, minlength=NUM_SYMBOLS)
+            row[ESCAPE] = density[0] * 64
+            rows.append(row / row.sum())
+    return np.array(rows)
 
 
-def _frequencies(counts: np.ndarray, joined: np.ndarray, num_tables: int) -> np.ndarray:
-    """The tables `[table, symbol]` of what joined them."""
-    pooled = np.zeros((num_tables, NUM_SYMBOLS))
-    for table in range(num_tables):
-        pooled[table] = counts[joined == table].sum(axis=0)
-    pooled[:, :ESCAPE] += pooled[:, ESCAPE - 1 :: -1]
-    pooled[:, ESCAPE] *= 2
-    return fit_tables(pooled).frequencies
+def _symmetric(counts: np.ndarray) -> np.ndarray:
+    both = counts.copy()
+    both[:, :ESCAPE] = (counts[:, :ESCAPE] + counts[:, ESCAPE - 1 :: -1]) / 2
+    return both
 
 
-def _choices(choice: np.ndarray, expected: np.ndarray, num_tables: int) -> np.ndarray:
-    pooled = np.zeros((NUM_EXPECTATIONS, num_tables + 1))
-    np.add.at(pooled, (expected, choice), 1)
-    for row in np.flatnonzero(pooled.sum(axis=1) == 0):  # never seen: as what was seen nearest to it
-        seen = np.flatnonzero(pooled.sum(axis=1) >= 1)
-        pooled[row] = pooled[seen[np.abs(seen - row).argmin()]] * 0.5 if seen.size else 1
-    return fit_tables(pooled).frequencies
+def _with_halves(counts: np.ndarray) -> np.ndarray:
+    halves = np.zeros(NUM_SYMBOLS)
+    halves[[REACH, REACH + 1]] = 1
+    return fit_tables(np.vstack([counts, halves])).frequencies
+
+
+def _flat() -> np.ndarray:
+    """Frequencies under which no choice is dearer than another, near enough."""
+    return fit_tables(np.ones((1, NUM_TABLES + 1))).frequencies
+
+
+def _sides(side: np.ndarray) -> np.ndarray:
+    """`HALVES` and classes that were never seen stay possible, at the least frequency there is."""
+    side = side.copy()
+    for row in np.flatnonzero(side[:-1].sum(axis=1) == 0):  # never seen: as what was seen nearest to it
+        seen = np.flatnonzero(side[:-1].sum(axis=1) >= 1)
+        side[row] = side[seen[np.abs(seen - row).argmin()]] * 0.5 if seen.size else 1
+    side[:-1, 1 + HALVES] = side[:-1].sum(axis=1) / NUM_SLOTS * 64
+    side[-1, :CLASSES] += 1
+    return fit_tables(side + 0.02).frequencies

@@ -1,62 +1,81 @@
 """`transform`: loss-aware transform coding, under a profile calibrated for the model.
 
-Per layer, keys (their rotary embedding taken off) and values go to the coordinates of their `Basis`,
-where every error of one length costs the model equally much; there every component is divided by one
-step and rounded, and the integers are entropy-coded under the profile's tables (`ColumnTables`). The step
-is the only knob of quality: a name among the profile's levels, or a number. What the method is made of:
-KLT after removing the rotary embedding and exact sinks (KVTC, arXiv 2511.01815), Fisher information as
-the measure of loss (SqueezeLLM, arXiv 2306.07629, for weights), entropy coding of KV (CacheGen, arXiv
-2310.07240). Because keys are coded as if they stood at position 0, they decode to any position.
+Layers come in bands. A band's keys (their rotary embedding taken off) and values go to the coordinates of
+its `Basis`, where every error of one length costs the model equally much and what the layers have in common
+is said once; there every component is divided by a step and rounded, and the integers are entropy-coded
+under the profile's tables (`column_codes`). A token's step is the quality's, finer or coarser by the
+token's `Emphasis`. The quality's step is the only knob: a name among the profile's levels, or a number.
+What the method is made of: KLT over several layers, after removing the rotary embedding and with exact
+sinks (KVTC, arXiv 2511.01815), Fisher information as the measure of loss (SqueezeLLM, arXiv 2306.07629,
+for weights), entropy coding of KV (CacheGen, arXiv 2310.07240). Keys are coded as if they stood at
+position 0, so they decode to any position.
 
-Bound: every component comes back within (0.5 + dead zone) steps, before float32 and the spec's own dtype
-round; so the expected loss is about a constant times step² per coded component.
+Bound: every component comes back within half its token's step, or one and a half where a column is so
+nearly zero that it is sent as zero; so the expected loss is about a constant times step².
 
-Sections per layer: `kv` (U8): escapes, choice stream and symbol stream, the first two's sizes before them
-as little-endian U32: number of escapes, bytes of choices. Columns are the components of keys, then of
-values. Escapes are float32 multiples of the step, row by row. `sinks` (U16 or U32), in chunks that begin
-a prompt: the bits of the first tokens, keys `[kv_head, token, dim]` before values.
+Quality `progressive` is all three levels in one frame, `high` in the end. The step of `small` codes the
+components; half of it codes what that left, which makes `balanced`; half of that what is still left. A
+reader with little time takes the first sections only (`Codec.coarser`, `bytes_needed`): all bands at
+`small` come first, then all refinements to `balanced`, then the last. What is left of a component that was
+not rounded to zero is spread evenly over two of the next steps, so its column costs one bit: `HALVES`.
+
+Sections, under the first layer of their band. `sinks` (U16 or U32), in chunks that begin a prompt: the bits
+of the first tokens, layer by layer, keys `[kv_head, token, dim]` before values. `0.emphasis` (U8): a
+`codec.rans` stream of all bands' classes `[band, token]`. `kv` (U8): the columns' stream; `finer` and
+`finest`, the refinements, are two more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 
-from codec.basis import Basis
+from codec import rans
+from codec.band import Band
 from codec.bits import bits_of
 from codec.codable import codable, require_codable, rows_of, write
-from codec.codec import Codec, ReadSection
-from codec.column_tables import ESCAPE, REACH, expectations
+from codec.codec import Codec, ReadSection, Sections
+from codec.column_codes import pack, unpack
+from codec.column_tables import NUM_EXPECTATIONS, expectations
+from codec.emphasis import CLASSES, step_factors
 from codec.errors import CorruptFrame, MissingProfile
+from codec.kv_array import KVArray
 from codec.profile import Profile
 from codec.profiles import registered
 from codec.spec import KVSpec
 
-_COUNTS = np.dtype("<u4")
+PROGRESSIVE = "progressive"
+_NAMES = ("kv", "finer", "finest")
+_STAGES: Mapping[str, int] = {"small": 1, "balanced": 2, "high": 3}
+_EVEN = 0.55  # of a column's numbers not zero: then one bit for what is left of each is cheaper than a table
 _SMALLEST_STEP, _LARGEST_STEP = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 
 
 class Transform(Codec):
-    """Loss-aware transform coding; `quality` is one of the profile's levels, or a step."""
+    """Loss-aware transform coding; `quality` is one of the profile's levels, a step, or "progressive"."""
 
     id: ClassVar[str] = "transform"
     lossless: ClassVar[bool] = False
     movable: ClassVar[bool] = True
 
-    def __init__(self, profile: Profile, quality: str | float = "balanced") -> None:
-        """Raises CorruptFrame when the profile has no such level, or the step is not a positive number."""
+    def __init__(self, profile: Profile, quality: str | float = "balanced", stages: int | None = None) -> None:
+        """`stages` is for `coarser`: how many of a progressive frame's are decoded.
+
+        Raises CorruptFrame when the profile has no such level, or the step is not a positive number.
+        """
         self._profile, self._quality = profile, quality
-        step = profile.levels.get(quality) if isinstance(quality, str) else quality
-        if type(step) is not float or not _SMALLEST_STEP <= step <= _LARGEST_STEP:
-            raise CorruptFrame(f"quality {quality!r} is neither a step nor one of {', '.join(profile.levels)}")
-        self._step = np.float32(step)
-        self._expected = [
-            expectations(np.concatenate([keys.deviations, values.deviations]), step)
-            for keys, values in zip(profile.keys, profile.values, strict=True)
-        ]
+        steps = _steps_of(profile, quality)[:stages]
+        if not all(_SMALLEST_STEP <= step <= _LARGEST_STEP for step in steps):
+            raise CorruptFrame(f"quality {quality!r} means steps of {steps}, which none can be coded with")
+        self._stages = [(name, np.float32(step)) for name, step in zip(_NAMES, steps, strict=False)]
+        self._expected = {
+            (band.first, name): expectations(band.deviations, step)
+            for band in profile.bands
+            for name, step in zip(_NAMES, steps, strict=False)
+        }
 
     def params(self) -> dict[str, Any]:
         return {"profile": self._profile.fingerprint, "quality": self._quality}
@@ -76,95 +95,146 @@ class Transform(Codec):
         self._profile.require(spec)
         return self
 
-    def encode_layer(self, layer: int, keys: torch.Tensor, values: torch.Tensor, start: int) -> dict[str, np.ndarray]:
-        exact = min(self._profile.sinks, keys.shape[1]) if start == 0 else 0
-        sections = {}
+    def coarser(self, quality: str) -> Codec:
+        if self._quality != PROGRESSIVE or quality not in _STAGES:
+            return super().coarser(quality)
+        return Transform(self._profile, PROGRESSIVE, _STAGES[quality])
+
+    def needs(self, section: str) -> bool:
+        name = section.partition(".")[2]
+        return name not in _NAMES[len(self._stages) :]
+
+    def encode(self, kv: KVArray, start: int) -> Sections:
+        exact = self._num_sinks(kv, start)
         if exact:
-            for part in (keys, values):
-                codable(self.id, part[:, :exact])
-            sections["sinks"] = np.concatenate([bits_of(part[:, :exact]).ravel() for part in (keys, values)])
-        if exact < keys.shape[1]:
-            unturned = self._profile.rotary[layer].take_off(keys[:, exact:], start + exact)
-            multiples = self._multiples(layer, rows_of(self.id, unturned), rows_of(self.id, values[:, exact:]))
-            sections["kv"] = self._packed(layer, multiples)
-        return sections
+            for band in self._profile.bands:
+                yield f"{band.first}.sinks", np.concatenate([self._bits(part) for part in _sinks(band, kv, exact)])
+        if exact == kv.num_tokens:
+            return
+        left = [band.components(self._rows(band, kv, start, exact)) for band in self._profile.bands]
+        classes = [band.emphasis.of(z, band.deviations) for band, z in zip(self._profile.bands, left, strict=True)]
+        table_of_column = np.full(kv.num_tokens - exact, NUM_EXPECTATIONS)
+        yield "0.emphasis", rans.encode(np.stack(classes), table_of_column, self._profile.tables.sides, 8)
+        is_even = [np.zeros(z.shape[1], bool) for z in left]
+        for name, step in self._stages:
+            for index, band in enumerate(self._profile.bands):
+                steps = step * step_factors(classes[index])
+                packed = self._packed(band, name, left[index] / steps, classes[index], is_even[index])
+                yield f"{band.first}.{name}", packed
+                if len(self._stages) > 1:
+                    columns, multiples = self._unpacked(band, name, packed, classes[index])
+                    left[index][:, columns] -= multiples * steps
+                    is_even[index] = _is_even(left[index] / steps, columns, multiples)
 
     @np.errstate(over="ignore", invalid="ignore")  # what comes of a forged frame's numbers, `write` refuses
-    def decode_layer(
-        self, layer: int, read: ReadSection, keys: torch.Tensor, values: torch.Tensor, start: int, to: int
-    ) -> None:
-        exact = min(self._profile.sinks, keys.shape[1]) if start == 0 else 0
-        rotary = self._profile.rotary[layer]
-        if exact:
-            self._read_sinks(layer, read, keys[:, :exact], values[:, :exact], to)
-        if exact < keys.shape[1]:
-            columns, multiples = self._unpacked(layer, read("kv", np.uint8), keys.shape[1] - exact)
-            z, num_key_components = multiples * self._step, len(self._profile.keys[layer].mean)
-            split = int(np.searchsorted(columns, num_key_components))
-            k = _synthesized(self._profile.keys[layer], columns[:split], z[:, :split])
-            v = _synthesized(self._profile.values[layer], columns[split:] - num_key_components, z[:, split:])
-            write(rotary.put_on(_heads_of(k, keys), to + exact), keys[:, exact:])
-            write(_heads_of(v, values), values[:, exact:])
+    def decode(self, read: ReadSection, out: KVArray, start: int, to: int) -> Iterator[int]:
+        exact = self._num_sinks(out, start)
+        classes = self._read_classes(read, out.num_tokens - exact) if exact < out.num_tokens else None
+        for index, band in enumerate(self._profile.bands):
+            if exact:
+                self._read_sinks(band, read, out, exact, to)
+            if classes is not None:
+                x = band.channels(*self._read_components(band, read, classes[index]))
+                self._write(band, x, out.tokens(exact, out.num_tokens), to + exact)
+            yield band.end
 
-    def _multiples(self, layer: int, keys: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Components over the step, float32 `[token, component]`: of keys, then of values."""
-        profile = self._profile
-        parts = (profile.keys[layer], keys), (profile.values[layer], values)
-        multiples = np.hstack([(x - basis.mean) @ basis.analysis for basis, x in parts]) / self._step
+    def _num_sinks(self, kv: KVArray, start: int) -> int:
+        return min(self._profile.sinks, kv.num_tokens) if start == 0 else 0
+
+    def _bits(self, part: torch.Tensor) -> np.ndarray:
+        codable(self.id, part)
+        return bits_of(part).ravel()
+
+    def _rows(self, band: Band, kv: KVArray, start: int, exact: int) -> np.ndarray:
+        """The band's channels, float32 `[token, channel]`, of the tokens behind the sinks."""
+        parts = []
+        for layer in range(band.first, band.end):
+            unturned = self._profile.rotary[layer].take_off(kv.keys[layer][:, exact:], start + exact)
+            parts += [rows_of(self.id, unturned), rows_of(self.id, kv.values[layer][:, exact:])]
+        return np.hstack(parts)
+
+    def _packed(
+        self, band: Band, name: str, multiples: np.ndarray, classes: np.ndarray, is_even: np.ndarray
+    ) -> np.ndarray:
         require_codable(self.id, multiples)
-        return multiples
+        return pack(self._profile.tables, multiples, classes, self._expected[band.first, name], is_even)
 
-    def _packed(self, layer: int, multiples: np.ndarray) -> np.ndarray:
-        symbols = symbols_of(multiples, self._profile.dead_zone)
-        escapes = multiples[symbols == ESCAPE].astype("<f4")
-        choices, stream = self._profile.tables.encode(symbols, self._expected[layer])
-        sizes = np.array([escapes.size, choices.size], _COUNTS)
-        return np.concatenate([sizes.view(np.uint8), escapes.view(np.uint8), choices, stream])
+    def _unpacked(
+        self, band: Band, name: str, packed: np.ndarray, classes: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        return unpack(self._profile.tables, packed, classes, self._expected[band.first, name])
 
-    def _unpacked(self, layer: int, packed: np.ndarray, num_tokens: int) -> tuple[np.ndarray, np.ndarray]:
-        """Which components are coded, and their multiples of the step, float32 `[token, those components]`."""
-        if packed.size < 2 * _COUNTS.itemsize:
-            raise CorruptFrame(f"{packed.size} bytes are too few for a layer")
-        num_escapes, choice_bytes = (int(count) for count in packed[:8].view(_COUNTS))
-        streams = 8 + 4 * num_escapes
-        if streams + choice_bytes > packed.size:
-            raise CorruptFrame("a layer's escapes and choices are longer than the layer")
-        escapes = packed[8:streams].view("<f4")
-        choices, stream = packed[streams : streams + choice_bytes], packed[streams + choice_bytes :]
-        columns, symbols = self._profile.tables.decode(choices, stream, num_tokens, self._expected[layer])
-        multiples = symbols.astype(np.float32) - np.float32(REACH)
-        escaped = symbols == ESCAPE
-        if np.count_nonzero(escaped) != num_escapes or not np.isfinite(escapes).all():
-            raise CorruptFrame("a layer's escapes are not those its symbols speak of")
-        multiples[escaped] = escapes
-        return columns, multiples
+    def _read_classes(self, read: ReadSection, num_tokens: int) -> np.ndarray:
+        """Uint8 `[band, token]`."""
+        table_of_column = np.full(num_tokens, NUM_EXPECTATIONS)
+        stream, num_bands = read("0.emphasis", np.uint8), len(self._profile.bands)
+        classes = rans.decode(stream, num_bands, table_of_column, self._profile.tables.sides)
+        if classes.max() >= CLASSES:
+            raise CorruptFrame(f"a token's emphasis is of class {classes.max()}, which does not exist")
+        return classes
 
-    def _read_sinks(self, layer: int, read: ReadSection, keys: torch.Tensor, values: torch.Tensor, to: int) -> None:
-        unsigned = np.uint16 if keys.element_size() == 2 else np.uint32
-        stored = read("sinks", unsigned, (keys.numel() + values.numel(),))
-        for out, bits in ((keys, stored[: keys.numel()]), (values, stored[keys.numel() :])):
-            signed = bits.view(np.dtype(f"i{unsigned().itemsize}")).reshape(out.shape).copy()
-            exact = torch.from_numpy(signed).view(out.dtype)
-            if not exact.isfinite().all():
-                raise CorruptFrame("a layer's exact tokens hold numbers that are not finite")
-            out.copy_(exact)
-        if to:
+    def _read_components(self, band: Band, read: ReadSection, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Which components are not zero, and float32 `[token, those]`."""
+        (name, step), *refinements = self._stages
+        columns, z = self._unpacked(band, name, read(f"{band.first}.{name}", np.uint8), classes)
+        factors = step_factors(classes)
+        z *= step * factors
+        if not refinements:
+            return columns, z
+        whole = np.zeros((len(classes), len(band.deviations)), np.float32)
+        whole[:, columns] = z
+        for name, step in refinements:
+            columns, z = self._unpacked(band, name, read(f"{band.first}.{name}", np.uint8), classes)
+            whole[:, columns] += z * (step * factors)
+        return np.arange(whole.shape[1]), whole
+
+    def _read_sinks(self, band: Band, read: ReadSection, out: KVArray, exact: int, to: int) -> None:
+        parts = list(_sinks(band, out, exact))
+        unsigned = np.uint16 if parts[0].element_size() == 2 else np.uint32
+        stored = read(f"{band.first}.sinks", unsigned, (sum(part.numel() for part in parts),))
+        ends = np.cumsum([part.numel() for part in parts])
+        for part, bits in zip(parts, np.split(stored, ends[:-1]), strict=True):
+            signed = bits.view(np.dtype(f"i{unsigned().itemsize}")).reshape(part.shape).copy()
+            part.copy_(torch.from_numpy(signed).view(part.dtype))
+            if not part.isfinite().all():
+                raise CorruptFrame("a sink holds a number that is not finite")
+        for layer in range(band.first, band.end) if to else ():
+            keys = out.keys[layer][:, :exact]
             write(self._profile.rotary[layer].move(keys, 0, to), keys)
 
-
-def symbols_of(multiples: np.ndarray, dead_zone: float) -> np.ndarray:
-    """The nearest integers as `ColumnTables` codes them, uint8; of two about as near, the smaller one."""
-    away = np.floor(np.abs(multiples) + np.float32(0.5 - dead_zone))
-    symbols = np.where(away > REACH, ESCAPE, REACH + np.copysign(away, multiples))
-    return symbols.astype(np.uint8)
-
-
-def _synthesized(basis: Basis, columns: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """Float32 `[token, channel]` of the components that are not zero."""
-    x: np.ndarray = z @ basis.synthesis[columns] + basis.mean
-    return x
+    def _write(self, band: Band, x: np.ndarray, out: KVArray, to: int) -> None:
+        """The band's channels `[token, channel]` to `out`, whose first token is to stand at position `to`."""
+        begin, rows = 0, torch.from_numpy(x)
+        for layer in range(band.first, band.end):
+            for room, rotary in ((out.keys[layer], self._profile.rotary[layer]), (out.values[layer], None)):
+                heads, num_tokens, dim = room.shape
+                part = rows[:, begin : begin + heads * dim].view(num_tokens, heads, dim).transpose(0, 1)
+                begin += heads * dim
+                write(part if rotary is None else rotary.put_on(part, to), room)
 
 
-def _heads_of(x: np.ndarray, like: torch.Tensor) -> torch.Tensor:
-    """`[kv_head, token, dim]` of `[token, channel]`, as many heads as `like` has."""
-    return torch.from_numpy(x).view(-1, like.shape[0], like.shape[2]).transpose(0, 1)
+def _steps_of(profile: Profile, quality: str | float) -> list[float]:
+    if quality == PROGRESSIVE:
+        if missing := _STAGES.keys() - profile.levels.keys():
+            raise CorruptFrame(f"quality progressive takes a profile with the levels {', '.join(sorted(missing))}")
+        high = min(profile.levels[name] * 2.0 ** (stages - 3) for name, stages in _STAGES.items())
+        return [4 * high, 2 * high, high]
+    step = profile.levels.get(quality) if isinstance(quality, str) else quality
+    if type(step) is not float:
+        raise CorruptFrame(f"quality {quality!r} is neither a step nor one of {', '.join(profile.levels)}")
+    return [step]
+
+
+def _sinks(band: Band, kv: KVArray, exact: int) -> Iterator[torch.Tensor]:
+    """The first tokens, `[kv_head, token, dim]`, of the band's keys and values in turn."""
+    for layer in range(band.first, band.end):
+        yield kv.keys[layer][:, :exact]
+        yield kv.values[layer][:, :exact]
+
+
+def _is_even(left: np.ndarray, columns: np.ndarray, multiples: np.ndarray) -> np.ndarray:
+    """Columns `[component]` of which most numbers were not zero, and all that is left is within half a step."""
+    is_even = np.zeros(left.shape[1], bool)
+    is_even[columns] = np.count_nonzero(multiples, axis=0) >= _EVEN * len(multiples)
+    is_even[(np.abs(left) > 0.5).any(axis=0)] = False
+    return is_even

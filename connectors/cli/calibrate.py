@@ -9,6 +9,7 @@ from typing import Annotated
 import torch
 import typer
 
+from codec.band import BLOCKS
 from connectors.cli.options import JsonOption
 from connectors.cli.output import print_json, print_line, print_table
 from connectors.cli.output import progress as progress_bar
@@ -30,6 +31,10 @@ def calibrate(
     dtype: Annotated[
         str, typer.Option(help="As the model will be served: bfloat16, float16, float32; or auto.")
     ] = "auto",
+    layers_together: Annotated[
+        int | None, typer.Option(help="Layers that share a transform: smaller and slower; by default what stays cheap.")
+    ] = None,
+    blocks: Annotated[str, typer.Option(help="What a transform spans: band, part (keys or values), or head.")] = "band",
     as_json: JsonOption = False,
 ) -> None:
     """Fit what `transform` needs to know of a model, and say what each quality costs on texts held out.
@@ -41,10 +46,12 @@ def calibrate(
     Example: kvstore calibrate --model DIR --corpus questions.json --corpus chats.jsonl
     """
     from connectors.hf.calibrate import calibrate as fit  # transformers takes seconds to import
-    from connectors.hf.calibrate import num_steps
+    from connectors.hf.calibrate import Shape, num_steps
     from connectors.hf.corpora import read_corpus, windows_in_turn
     from connectors.hf.models import demo_model_dir, dtype_named, load_model
 
+    if blocks not in BLOCKS or (layers_together is not None and layers_together < 1):
+        raise InvalidRequest(f"blocks {blocks!r} of {layers_together} layers; allowed are {', '.join(BLOCKS)}, from 1")
     if out is not None and not out.absolute().parent.is_dir():
         raise InvalidRequest(f"there is no directory {out.absolute().parent} to write {out.name} to")
     loaded, tokenizer = load_model(model or demo_model_dir(), dtype_named(dtype))
@@ -56,7 +63,11 @@ def calibrate(
     with progress_bar(hidden=as_json) as bar:
         task = bar.add_task("calibrating", total=num_steps(texts, held_out))
         profile, curve = fit(
-            loaded, windows[:texts], windows[texts:], lambda doing: bar.update(task, advance=1, description=doing)
+            loaded,
+            windows[:texts],
+            windows[texts:],
+            lambda doing: bar.update(task, advance=1, description=doing),
+            Shape(layers_together, blocks),
         )
     if out is None:
         out = profile_path(profile_directory(), profile.spec)

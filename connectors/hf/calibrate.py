@@ -1,51 +1,47 @@
 """Calibration: a few dozen texts through a model, a profile for the `transform` codec out.
 
-Two passes, so that no KV is ever held. The first sums up moments of every layer's keys and values and of
-the gradients with respect to them, which gives the bases. The second counts how often which multiple of
-the step stands in which component, at a few steps, which gives the tables. Then texts that were in
-neither show what each step costs in bits and in KL, and the levels are the steps that meet their KL.
+In passes, so that no KV is ever held. The first sums up moments of all keys and values and of the gradients
+with respect to them, which gives the bases. The second, over half of the texts, asks how much depends on
+each token, which gives the emphases. The third, over a third of them, counts how often which multiple of
+the step stands in which component, at a few steps, which gives the tables. Then texts that were in none
+show what each step costs in bits and in KL, and the levels are the steps that meet their KL.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 
-from codec import (
-    KVSpec,
-    Profile,
-    Rotary,
-    Transform,
-    UnsupportedRotary,
-    register,
-)
-from codec.basis import Basis, fit_basis
-from codec.column_tables import ColumnTables, expectations, histograms
+from codec import KVSpec, Profile, Rotary, Transform, UnsupportedRotary, register
+from codec.band import Band, bands_of, block_dims, part_dims
+from codec.basis import fit_basis
+from codec.column_codes import symbols_of
+from codec.column_tables import ColumnTables, expectations
+from codec.emphasis import EmphasisFit, step_factors
 from codec.moments import Moments
 from codec.steps import step_at_loss, step_at_rate
-from codec.table_fit import fit_column_tables
-from codec.transform import symbols_of
+from codec.table_fit import SeenColumns, fit_column_tables
 from connectors.hf import ttft
-from connectors.hf.gradients import gradients_of
+from connectors.hf.gradients import LayerGradients, gradients_of
 from connectors.hf.scoring import cache_of, distortion, kv_of, logits_behind, through_frames
 from connectors.hf.spec import spec_of
 
 LEVEL_KL = {"high": 0.003, "balanced": 0.01, "small": 0.04}
 _MARGIN = 0.8  # of a level's KL is aimed at, since other texts differ
 _SINKS = 1  # four cost 0.04 bits per number of a 1,024-token context more, for the same KL
-_SHRINKAGE = 0.3
-_DEAD_ZONE = 0.0  # rounding towards zero shrinks every token alike: a tenth of a step doubled the KL
-_RATES = (2.8, 2.0, 1.4, 0.9)
-_NUM_TABLES, _CHUNK_TOKENS = 40, 128
+_SHRINKAGE = 0.03
+_NUM_FEATURES = 96
+_RATES = (1.3, 0.7, 0.4, 0.2)  # bits per number, as if all were Gaussian: from below `high` to beyond `small`
+_CHUNK_TOKENS = 128
 _CONTEXT_SHARE = 0.75
-_MAX_COLUMNS = 400_000
+_MOST_CHANNELS = 1152  # of a band: a transform costs channels² per token, three layers of a small model's
+_EMPHASIS_TEXTS, _TABLE_TEXTS = 2, 3  # one text in so many
 
 Step = Callable[[str], None]
-Bases = tuple[tuple[Basis, ...], tuple[Basis, ...]]
 
 
 @dataclass(frozen=True)
@@ -58,13 +54,26 @@ class RatePoint:
     top1: float
 
 
+@dataclass(frozen=True)
+class Shape:
+    """How layers are put together: so many in a band (None: as many as stay cheap), and what a basis spans."""
+
+    layers_together: int | None = None
+    blocks: str = "band"
+
+
 def num_steps(num_texts: int, num_held_out: int) -> int:
     """How often `calibrate` reports progress."""
-    return 2 * num_texts + len(_RATES) * num_held_out
+    parts = num_texts, -(-num_texts // _EMPHASIS_TEXTS), -(-num_texts // _TABLE_TEXTS)
+    return sum(parts) + len(_RATES) * num_held_out
 
 
 def calibrate(
-    model: PreTrainedModel, texts: Sequence[torch.Tensor], held_out: Sequence[torch.Tensor], progress: Step
+    model: PreTrainedModel,
+    texts: Sequence[torch.Tensor],
+    held_out: Sequence[torch.Tensor],
+    progress: Step,
+    shape: Shape = Shape(),  # noqa: B008 (frozen)
 ) -> tuple[Profile, list[RatePoint]]:
     """The profile fitted to `texts`, and its curve on `held_out`; both are token ids `[1, token]`.
 
@@ -73,14 +82,21 @@ def calibrate(
     model.requires_grad_(False)
     spec = spec_of(model)
     require_movable(model, spec)
-    bases = _fit_bases(model, spec, texts, progress)
-    deviations = np.concatenate([basis.deviations for side in bases for basis in side])
+    together = shape.layers_together or _layers_together(spec)
+    bands = _fit_bands(model, spec, together, shape.blocks, texts, progress)
+    bands = _fit_emphases(model, spec, bands, texts[::_EMPHASIS_TEXTS], progress)
+    deviations = np.concatenate([band.deviations for band in bands])
     steps = [step_at_rate(deviations, bits) for bits in _RATES]
-    tables = _fit_tables(model, spec, bases, steps, texts, progress)
-    profile = Profile(spec, *bases, tables, {}, sinks=_SINKS, dead_zone=_DEAD_ZONE)
+    tables = _fit_tables(model, spec, bands, steps, texts[::_TABLE_TEXTS], progress)
+    profile = Profile(spec, tuple(bands), together, shape.blocks, tables, {}, _SINKS)
     curve = [_measure(model, profile, step, held_out, progress) for step in steps]
     levels = {name: step_at_loss(steps, [point.kl for point in curve], _MARGIN * kl) for name, kl in LEVEL_KL.items()}
     return replace(profile, levels=levels), curve
+
+
+def _layers_together(spec: KVSpec) -> int:
+    widest = max(sum(part_dims(spec, layer, layer + 1)) for layer in range(spec.num_layers))
+    return max(1, _MOST_CHANNELS // widest)
 
 
 @torch.no_grad()
@@ -98,49 +114,113 @@ def require_movable(model: PreTrainedModel, spec: KVSpec) -> None:
         raise UnsupportedRotary(f"{spec.model} turns its keys in another layout than its parameters say")
 
 
-def _fit_bases(model: PreTrainedModel, spec: KVSpec, texts: Sequence[torch.Tensor], progress: Step) -> Bases:
-    rotary = [Rotary.of(group) for group in spec.group_of]
-    keys = [Moments.zero(group.kv_heads * group.key_dim) for group in spec.group_of]
-    values = [Moments.zero(group.kv_heads * group.value_dim) for group in spec.group_of]
+def _fit_bands(
+    model: PreTrainedModel, spec: KVSpec, together: int, blocks: str, texts: Sequence[torch.Tensor], progress: Step
+) -> list[Band]:
+    layers = bands_of(spec.num_layers, together)
+    moments = [Moments(part_dims(spec, first, end)) for first, end in layers]
     for token_ids in texts:
-        for layer, seen in enumerate(gradients_of(model, token_ids, int(_CONTEXT_SHARE * token_ids.shape[1]))):
-            turn = rotary[layer]
-            # Turning is orthogonal, so gradients turn back as keys do; yarn's scale multiplies them instead.
-            gradients = replace(turn, scaling=1 / turn.scaling).take_off(seen.key_gradients, 0)
-            keys[layer].add(_rows(turn.take_off(seen.keys, 0)), _rows(gradients))
-            values[layer].add(_rows(seen.values), _rows(seen.value_gradients))
+        for (x, gradients), sums in zip(_seen_by_band(model, spec, layers, token_ids), moments, strict=True):
+            sums.add(x, gradients)
         progress("moments and gradients")
-    return tuple(fit_basis(each, _SHRINKAGE) for each in keys), tuple(fit_basis(each, _SHRINKAGE) for each in values)
+    return [_band(spec, *span, blocks, sums) for span, sums in zip(layers, moments, strict=True)]
+
+
+def _band(spec: KVSpec, first: int, end: int, blocks: str, moments: Moments) -> Band:
+    """Without emphasis yet."""
+    bases, start, parts = [], 0, iter(_parts(moments.sensitivities, blocks, spec, first, end))
+    for dim in block_dims(spec, first, end, blocks):
+        channels = slice(start, start + dim)
+        start += dim
+        bases.append(fit_basis(moments.mean[channels], moments.covariance[channels, channels], next(parts), _SHRINKAGE))
+    return Band(first, end, tuple(bases), EmphasisFit(0).fitted())
+
+
+def _parts(
+    sensitivities: Sequence[torch.Tensor], blocks: str, spec: KVSpec, first: int, end: int
+) -> Iterator[Sequence[torch.Tensor]]:
+    """What a block's channels are sensitive to: whole parts, or the heads of one."""
+    if blocks == "band":
+        yield sensitivities
+    for part, dims in zip(sensitivities, _head_dims(spec, first, end), strict=True) if blocks != "band" else ():
+        if blocks == "part":
+            yield [part]
+        for start in range(0, len(part), dims) if blocks == "head" else ():
+            yield [part[start : start + dims, start : start + dims]]
+
+
+def _head_dims(spec: KVSpec, first: int, end: int) -> list[int]:
+    return [dim for group in spec.group_of[first:end] for dim in (group.key_dim, group.value_dim)]
+
+
+def _seen_by_band(
+    model: PreTrainedModel, spec: KVSpec, layers: Sequence[tuple[int, int]], token_ids: torch.Tensor
+) -> Iterator[tuple[torch.Tensor, list[torch.Tensor]]]:
+    """Per band the context's channels `[token, channel]`, keys unturned, and the gradients of its parts.
+
+    Sinks are left out: they are stored exactly, and unlike anything else.
+    """
+    rotary = [Rotary.of(group) for group in spec.group_of]
+    seen = gradients_of(model, token_ids, int(_CONTEXT_SHARE * token_ids.shape[1]))
+    for first, end in layers:
+        x, gradients = [], []
+        for layer in range(first, end):
+            parts = _unturned(next(seen), rotary[layer])
+            x += [_rows(parts.keys)[_SINKS:], _rows(parts.values)[_SINKS:]]
+            gradients += [_rows(parts.key_gradients)[_SINKS:], _rows(parts.value_gradients)[_SINKS:]]
+        yield torch.cat(x, dim=1), gradients
+
+
+def _unturned(seen: LayerGradients, rotary: Rotary) -> LayerGradients:
+    """Turning is orthogonal, so gradients turn back as keys do; yarn's scale multiplies them instead."""
+    gradients = replace(rotary, scaling=1 / rotary.scaling).take_off(seen.key_gradients, 0)
+    return replace(seen, keys=rotary.take_off(seen.keys, 0), key_gradients=gradients)
+
+
+def _fit_emphases(
+    model: PreTrainedModel, spec: KVSpec, bands: Sequence[Band], texts: Sequence[torch.Tensor], progress: Step
+) -> list[Band]:
+    layers = [(band.first, band.end) for band in bands]
+    fits = [EmphasisFit(min(_NUM_FEATURES, len(band.deviations))) for band in bands]
+    for token_ids in texts:
+        for (x, gradients), band, fit in zip(_seen_by_band(model, spec, layers, token_ids), bands, fits, strict=True):
+            along = band.gradients(torch.cat(gradients, dim=1).float().cpu().numpy())
+            fit.add(band.components(x.float().cpu().numpy()), band.deviations, np.square(along).sum(axis=1))
+        progress("how much depends on each token")
+    return [replace(band, emphasis=fit.fitted()) for band, fit in zip(bands, fits, strict=True)]
 
 
 def _fit_tables(
     model: PreTrainedModel,
     spec: KVSpec,
-    bases: Bases,
+    bands: Sequence[Band],
     steps: Sequence[float],
     texts: Sequence[torch.Tensor],
     progress: Step,
 ) -> ColumnTables:
-    """From one chunk of every text, at every step; of too many columns, a part that a fixed seed draws."""
-    rotary = [Rotary.of(group) for group in spec.group_of]
-    deviations = [np.concatenate([k.deviations, v.deviations]) for k, v in zip(*bases, strict=True)]
-    columns_per_text = len(steps) * sum(len(each) for each in deviations)
-    kept = min(1.0, _MAX_COLUMNS / (columns_per_text * len(texts)))
-    random = np.random.default_rng(0)
-    counts, expected = [], []
+    """From one chunk of every text, at every step."""
+    seen = []
     for token_ids in texts:
-        layers = ttft.computed_context(model, token_ids).layers
+        computed = ttft.computed_context(model, token_ids)
         start = min(_CHUNK_TOKENS, token_ids.shape[1] // 2)
-        for layer, (keys, values) in enumerate(zip(*bases, strict=True)):
-            chunk = slice(start, start + _CHUNK_TOKENS)
-            unturned = rotary[layer].take_off(layers[layer].keys[0, :, chunk], start)
-            z = np.hstack([_components(keys, unturned), _components(values, layers[layer].values[0, :, chunk])])
+        for band in bands:
+            z = band.components(_channels(spec, band, computed, start, start + _CHUNK_TOKENS))
+            classes = band.emphasis.of(z, band.deviations)
+            z /= step_factors(classes)
             for step in steps:
-                drawn = np.flatnonzero(random.random(z.shape[1]) < kept)
-                counts.append(histograms(symbols_of(z[:, drawn] / np.float32(step), _DEAD_ZONE)).astype(np.uint8))
-                expected.append(expectations(deviations[layer][drawn], step))
+                symbols = symbols_of(z / np.float32(step))
+                seen.append(SeenColumns(symbols, classes, expectations(band.deviations, step)))
         progress("probability tables")
-    return fit_column_tables(np.concatenate(counts), np.concatenate(expected), _NUM_TABLES)
+    return fit_column_tables(seen)
+
+
+def _channels(spec: KVSpec, band: Band, computed: DynamicCache, start: int, end: int) -> np.ndarray:
+    """A band's channels, float32 `[token, channel]`, of tokens [start, end)."""
+    parts = []
+    for layer in range(band.first, band.end):
+        keys, values = computed.layers[layer].keys[0, :, start:end], computed.layers[layer].values[0, :, start:end]
+        parts += [_rows(Rotary.of(spec.group_of[layer]).take_off(keys, start)), _rows(values)]
+    return np.hstack([part.float().cpu().numpy() for part in parts])
 
 
 def _measure(
@@ -163,12 +243,6 @@ def _measure(
         top1.append(distance.top1)
         progress(f"held-out texts, step {step:.2g}")
     return RatePoint(step, float(np.mean(bits)), float(np.mean(kl)), float(np.mean(top1)))
-
-
-def _components(basis: Basis, tensor: torch.Tensor) -> np.ndarray:
-    """Float32 `[token, component]` of `[kv_head, token, dim]`."""
-    z: np.ndarray = (_rows(tensor).float().cpu().numpy() - basis.mean) @ basis.analysis
-    return z
 
 
 def _rows(tensor: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,124 @@
+"""Columns of multiples of a step to bytes and back, under the tables that each column picks.
+
+One stream, little-endian:
+
+    bytes        what
+    4, 4, 4      u32: escapes far and near, bytes of the choices
+    4 each       far escapes: float32 multiples
+    1 each       near escapes: how far beyond the reach, 2 (|n| - REACH - 1) + (n < 0); 255 stands for a far one
+    as stated    `codec.rans` stream of one row: every column's choice, under the table of its expectation
+    to the end   `codec.rans` stream of the symbols of the columns that are not zero; none when all are
+
+Escapes stand in the order of their symbols, row by row. Rows have classes (see `codec.emphasis`), which
+both sides know. Columns with hardly a number other than zero, and none beyond ±1, are sent as zero: such
+a number costs more bits than the same loss anywhere else.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from codec import rans
+from codec.column_tables import ESCAPE, HALVES, REACH, ColumnTables, shifted
+from codec.errors import CorruptFrame
+
+_COUNTS = np.dtype("<u4")
+_FAR = 255
+_RARE = 1 / 32
+_LANES = 8  # streams are short: more lanes would cost more bytes
+
+
+def pack(
+    tables: ColumnTables, multiples: np.ndarray, classes: np.ndarray, expected: np.ndarray, is_halves: np.ndarray
+) -> np.ndarray:
+    """The stream, uint8, of float32 `[row, column]`, rounded; of rows of `classes`, columns with `expected`.
+
+    Columns that `is_halves` come back as -½ and ½, which is for numbers within [-1, 1].
+    """
+    symbols = symbols_of(multiples)
+    symbols[:, _is_rare(symbols)] = REACH
+    chosen = tables.choose(symbols, classes, expected)
+    chosen[is_halves] = 1 + HALVES
+    symbols[:, is_halves] = REACH + (multiples[:, is_halves] >= 0)
+    choices = rans.encode(chosen[None], expected, tables.sides, _LANES)
+    coded = np.flatnonzero(chosen)
+    kept, stream = np.ascontiguousarray(symbols[:, coded]), choices[:0]
+    if coded.size:
+        under = shifted(chosen[coded].astype(np.int64) - 1)
+        stream = rans.encode(kept, under, tables.symbols, _LANES, class_of_row=classes)
+    far, near = _escapes(multiples[:, coded][kept == ESCAPE])
+    counts = np.array([far.size, near.size, choices.size], _COUNTS)
+    return np.concatenate([counts.view(np.uint8), far.view(np.uint8), near, choices, stream])
+
+
+def unpack(
+    tables: ColumnTables, packed: np.ndarray, classes: np.ndarray, expected: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which columns are not zero, and their multiples, float32 `[row, those columns]`.
+
+    Raises CorruptFrame when the bytes are not what `pack` gives for so many rows and columns.
+    """
+    far, near, choices, stream = _parts(packed)
+    chosen = rans.decode(choices, 1, expected, tables.sides)[0]
+    if chosen.max(initial=0) > 1 + HALVES:
+        raise CorruptFrame("a column picks a table that does not exist")
+    coded = np.flatnonzero(chosen)
+    if not coded.size:
+        if stream.size or far.size or near.size:
+            raise CorruptFrame("a stream of no symbols is not empty")
+        return coded, np.empty((len(classes), 0), np.float32)
+    table = chosen[coded].astype(np.int64) - 1
+    symbols = rans.decode(stream, len(classes), shifted(table), tables.symbols, class_of_row=classes)
+    zero = np.where(table == HALVES, np.float32(REACH + 0.5), np.float32(REACH))
+    multiples = symbols - zero
+    _put_escapes(multiples, symbols == ESCAPE, far, near)
+    return coded, multiples
+
+
+def symbols_of(multiples: np.ndarray) -> np.ndarray:
+    """The nearest integers as symbols, uint8, same shape."""
+    nearest = np.rint(multiples)
+    symbols = np.where(np.abs(nearest) > REACH, np.float32(ESCAPE), nearest + np.float32(REACH))
+    return symbols.astype(np.uint8)
+
+
+def _is_rare(symbols: np.ndarray) -> np.ndarray:
+    others = np.count_nonzero(symbols != REACH, axis=0)
+    within = (np.abs(symbols.astype(np.int8) - np.int8(REACH)) <= 1).all(axis=0)
+    rare: np.ndarray = (others <= _RARE * len(symbols)) & within
+    return rare
+
+
+def _escapes(multiples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Far and near escapes as they are stored."""
+    beyond = np.abs(np.rint(multiples)) - np.float32(REACH + 1)
+    is_near = beyond < _FAR // 2
+    near = np.full(multiples.size, _FAR, np.uint8)
+    near[is_near] = 2 * beyond[is_near] + (multiples[is_near] < 0)
+    return multiples[~is_near].astype("<f4"), near
+
+
+def _put_escapes(multiples: np.ndarray, escaped: np.ndarray, far: np.ndarray, near: np.ndarray) -> None:
+    if np.count_nonzero(escaped) != near.size or np.count_nonzero(near == _FAR) != far.size:
+        raise CorruptFrame("the escapes are not those that the symbols speak of")
+    if not near.size:
+        return
+    if not np.isfinite(far).all():
+        raise CorruptFrame("an escape is not a finite number")
+    sign = 1 - 2 * (near & 1).astype(np.float32)
+    numbers = sign * ((near >> 1) + np.float32(REACH + 1))
+    numbers[near == _FAR] = far
+    multiples[escaped] = numbers
+
+
+def _parts(packed: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Far escapes float32, near escapes, choices and symbols, the last three uint8."""
+    start = 3 * _COUNTS.itemsize
+    if packed.size < start:
+        raise CorruptFrame(f"{packed.size} bytes are too few for columns")
+    far, near, choices = (int(count) for count in packed[:start].view(_COUNTS))
+    ends = np.cumsum([start, 4 * far, near, choices])
+    if ends[-1] > packed.size:
+        raise CorruptFrame("the escapes and choices of columns are longer than all of them")
+    parts = np.split(packed, ends)
+    return parts[1].view("<f4"), parts[2], parts[3], parts[4]
