@@ -55,7 +55,7 @@ def fit_basis(
 ) -> Basis:
     """The basis for channels whose parts have these sensitivities; components come strongest first. All float64."""
     roots, inverse_roots = zip(*(_roots(_shrunk(part, shrinkage)) for part in sensitivities), strict=True)
-    root, inverse_root = torch.block_diag(*roots), torch.block_diag(*inverse_roots)
+    root, inverse_root = torch.block_diag(*roots), torch.block_diag(*inverse_roots)  # type: ignore[no-untyped-call]
     variances, directions = torch.linalg.eigh(root @ covariance @ root)
     variances, directions = variances.flip(0), directions.flip(1)
     synthesis = inverse_root @ directions

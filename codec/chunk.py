@@ -32,9 +32,7 @@ def decode_chunk(frame: Frame, out: KVArray, start: int | None = None, quality: 
         pass
 
 
-def decode_layers(
-    frame: Frame, out: KVArray, start: int | None = None, quality: str | None = None
-) -> Iterator[int]:
+def decode_layers(frame: Frame, out: KVArray, start: int | None = None, quality: str | None = None) -> Iterator[int]:
     """As `decode_chunk`, step by step: yields how many layers of `out` are there, whenever there are more.
 
     A reader may compute with them before it asks for more.
@@ -57,7 +55,8 @@ def bytes_needed(header: FrameHeader, quality: str | None = None) -> int:
     Raises as `decode_chunk` does on a codec, a profile or a quality that is not there.
     """
     codec = _reader(header, quality)
-    return max(section.end for name, section in header.sections.items() if codec.needs(name))
+    ends = [section.end for name, section in header.sections.items() if codec.needs(name)]
+    return max(ends, default=header.num_bytes)
 
 
 def _reader(header: FrameHeader, quality: str | None) -> Codec:

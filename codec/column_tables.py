@@ -56,7 +56,8 @@ def shifted(tables: np.ndarray) -> np.ndarray:
     scales, shapes = np.divmod(tables.astype(np.int64), NUM_SHAPES)
     emphases = np.arange(-MOST, MOST + 1)[:, None]
     moved = np.clip(scales + emphases, 0, NUM_SCALES - 1) * NUM_SHAPES + shapes
-    return np.where(tables == HALVES, HALVES, moved)
+    under: np.ndarray = np.where(tables == HALVES, HALVES, moved)
+    return under
 
 
 def bits_of(frequencies: np.ndarray) -> np.ndarray:

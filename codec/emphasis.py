@@ -44,7 +44,8 @@ def step_factors(classes: np.ndarray) -> np.ndarray:
 def features(z: np.ndarray, deviations: np.ndarray, number: int) -> np.ndarray:
     """Float32 `[token, 2 * number + 1]` of components `[token, component]`: what the guess is linear in."""
     strongest = np.argsort(-deviations, kind="stable")[:number]
-    scaled = z[:, strongest] / np.maximum(deviations[strongest], np.finfo(np.float32).tiny)
+    with np.errstate(over="ignore"):
+        scaled = z[:, strongest] / np.maximum(deviations[strongest], np.finfo(np.float32).tiny)
     scaled = np.clip(scaled, -1e6, 1e6)
     return np.hstack([scaled, np.minimum(scaled**2, _CLIP), np.ones((len(z), 1), np.float32)])
 

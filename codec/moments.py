@@ -28,7 +28,7 @@ class Moments:
         self.num_tokens = 0
         self.total = torch.zeros(channels, dtype=torch.float64)
         self.outer = torch.zeros((channels, channels), dtype=torch.float64)
-        self.sensitivities = [torch.zeros((dim, dim), dtype=torch.float64) for dim in part_dims]
+        self._fisher = [torch.zeros((dim, dim), dtype=torch.float64) for dim in part_dims]
         self._energies = torch.zeros(len(part_dims), dtype=torch.float64)
 
     def add(self, x: torch.Tensor, gradients: Sequence[torch.Tensor]) -> None:
@@ -38,9 +38,9 @@ class Moments:
         self.total += x.sum(dim=0)
         self.outer += x.T @ x
         weights = self._weights(gradients).sqrt()[:, None]
-        for sensitivity, part in zip(self.sensitivities, gradients, strict=True):
+        for fisher, part in zip(self._fisher, gradients, strict=True):
             weighted = part.double() * weights
-            sensitivity += weighted.T @ weighted
+            fisher += weighted.T @ weighted
 
     def _weights(self, gradients: Sequence[torch.Tensor]) -> torch.Tensor:
         """How much each token counts, `[token]`."""
@@ -57,3 +57,8 @@ class Moments:
     @property
     def covariance(self) -> torch.Tensor:
         return self.outer / self.num_tokens - self.mean.outer(self.mean)
+
+    @property
+    def sensitivities(self) -> list[torch.Tensor]:
+        """Of each part, `[channel, channel]`."""
+        return [fisher / self.num_tokens for fisher in self._fisher]

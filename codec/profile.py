@@ -30,6 +30,7 @@ from codec.spec import KVSpec
 _KIND = "transform.profile"
 _SETTINGS = {"layers_together", "blocks", "sinks", "levels"}
 _MOST_SINKS = 1 << 16
+_LARGEST_WEIGHT = 1e6  # octaves of sensitivity per deviation; so that no sum of a token's is infinite
 _UINT16, _FLOAT16, _FLOAT32 = np.dtype("<u2"), np.dtype("<f2"), np.dtype("<f4")
 
 
@@ -144,7 +145,7 @@ def _band(frame: Frame, first: int, end: int, blocks: str) -> Band:
     dims = block_dims(frame.header.spec, first, end, blocks)
     bases = tuple(_basis(frame, f"{first}.{block}", dim) for block, dim in enumerate(dims))
     weights = frame.section(f"{first}.emphasis", _FLOAT32)
-    if weights.size % 2 != 1 or weights.size > 2 * sum(dims) + 1 or not np.isfinite(weights).all():
+    if weights.size % 2 != 1 or weights.size > 2 * sum(dims) + 1 or not np.all(np.abs(weights) <= _LARGEST_WEIGHT):
         raise CorruptFrame(f"the emphasis of layer {first} is none that a calibration gives")
     return Band(first, end, bases, Emphasis(weights))
 

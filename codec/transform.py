@@ -51,7 +51,7 @@ PROGRESSIVE = "progressive"
 _NAMES = ("kv", "finer", "finest")
 _STAGES: Mapping[str, int] = {"small": 1, "balanced": 2, "high": 3}
 _EVEN = 0.55  # of a column's numbers not zero: then one bit for what is left of each is cheaper than a table
-_SMALLEST_STEP, _LARGEST_STEP = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+_SMALLEST_STEP, _LARGEST_STEP = 2.0**-100, 2.0**100  # no emphasis makes a float32 of these zero, or infinite
 
 
 class Transform(Codec):
@@ -111,7 +111,7 @@ class Transform(Codec):
                 yield f"{band.first}.sinks", np.concatenate([self._bits(part) for part in _sinks(band, kv, exact)])
         if exact == kv.num_tokens:
             return
-        left = [band.components(self._rows(band, kv, start, exact)) for band in self._profile.bands]
+        left = [self._components(band, kv, start, exact) for band in self._profile.bands]
         classes = [band.emphasis.of(z, band.deviations) for band, z in zip(self._profile.bands, left, strict=True)]
         table_of_column = np.full(kv.num_tokens - exact, NUM_EXPECTATIONS)
         yield "0.emphasis", rans.encode(np.stack(classes), table_of_column, self._profile.tables.sides, 8)
@@ -126,7 +126,6 @@ class Transform(Codec):
                     left[index][:, columns] -= multiples * steps
                     is_even[index] = _is_even(left[index] / steps, columns, multiples)
 
-    @np.errstate(over="ignore", invalid="ignore")  # what comes of a forged frame's numbers, `write` refuses
     def decode(self, read: ReadSection, out: KVArray, start: int, to: int) -> Iterator[int]:
         exact = self._num_sinks(out, start)
         classes = self._read_classes(read, out.num_tokens - exact) if exact < out.num_tokens else None
@@ -134,8 +133,7 @@ class Transform(Codec):
             if exact:
                 self._read_sinks(band, read, out, exact, to)
             if classes is not None:
-                x = band.channels(*self._read_components(band, read, classes[index]))
-                self._write(band, x, out.tokens(exact, out.num_tokens), to + exact)
+                self._read_rows(band, read, classes[index], out.tokens(exact, out.num_tokens), to + exact)
             yield band.end
 
     def _num_sinks(self, kv: KVArray, start: int) -> int:
@@ -145,13 +143,15 @@ class Transform(Codec):
         codable(self.id, part)
         return bits_of(part).ravel()
 
-    def _rows(self, band: Band, kv: KVArray, start: int, exact: int) -> np.ndarray:
-        """The band's channels, float32 `[token, channel]`, of the tokens behind the sinks."""
+    def _components(self, band: Band, kv: KVArray, start: int, exact: int) -> np.ndarray:
+        """Float32 `[token, component]` of the tokens behind the sinks."""
         parts = []
         for layer in range(band.first, band.end):
             unturned = self._profile.rotary[layer].take_off(kv.keys[layer][:, exact:], start + exact)
             parts += [rows_of(self.id, unturned), rows_of(self.id, kv.values[layer][:, exact:])]
-        return np.hstack(parts)
+        z = band.components(np.hstack(parts))
+        require_codable(self.id, z)
+        return z
 
     def _packed(
         self, band: Band, name: str, multiples: np.ndarray, classes: np.ndarray, is_even: np.ndarray
@@ -172,6 +172,10 @@ class Transform(Codec):
         if classes.max() >= CLASSES:
             raise CorruptFrame(f"a token's emphasis is of class {classes.max()}, which does not exist")
         return classes
+
+    @np.errstate(over="ignore", invalid="ignore")  # what comes of a forged frame's numbers, `write` refuses
+    def _read_rows(self, band: Band, read: ReadSection, classes: np.ndarray, out: KVArray, to: int) -> None:
+        self._write(band, band.channels(*self._read_components(band, read, classes)), out, to)
 
     def _read_components(self, band: Band, read: ReadSection, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Which components are not zero, and float32 `[token, those]`."""

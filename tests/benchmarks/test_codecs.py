@@ -41,6 +41,6 @@ def test_several_profiles_become_part_of_the_names():
 
 def test_a_profiles_qualities_are_its_levels_and_steps_between_and_beyond():
     assert qualities_of(PROFILE) == [
-        f"transform:quality={quality}" for quality in (0.0875, "high", STEP / 2, "balanced", 0.8)
+        f"transform:quality={quality}" for quality in (0.0875, "high", STEP / 2, "balanced", 0.707, "small", 1.6)
     ]
     assert qualities_of(replace(PROFILE, levels={})) == []

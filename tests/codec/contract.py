@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from codec import CorruptFrame, Frame, KVArray, codec_from, decode_chunk, encode_chunk
+from codec import CorruptFrame, Frame, KVArray, codec_from, decode_chunk, decode_layers, encode_chunk
 from tests.codec.forge import forged
 from tests.kv import SPEC, bits, kv_of_numbers, mapped, specs, tensors
 
@@ -82,6 +82,16 @@ class CodecContract:
                 tensor.zero_()
             decode_chunk(frame, out)
             assert bits(out) == bits(plain)
+
+    def test_a_layer_is_final_when_it_is_said_to_be_there(self):
+        kv = self.kv(SPEC, 5, seed=9)
+        frame, out, there = Frame(encode_chunk(self.codec, kv, KEY, 0)), KVArray.empty(SPEC, 5), [0]
+        expected = bits(decoded(bytes(encode_chunk(self.codec, kv, KEY, 0)), SPEC, 5))
+        for num_layers in decode_layers(frame, out):
+            assert bits(out)[: 2 * num_layers] == expected[: 2 * num_layers]
+            there.append(num_layers)
+        assert there == sorted(set(there))
+        assert there[-1] == SPEC.num_layers
 
     def test_a_frame_over_read_only_bytes_decodes(self):
         kv = self.kv(SPEC, 3, seed=7)

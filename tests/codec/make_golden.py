@@ -24,6 +24,7 @@ from codec import (
     register,
 )
 from codec.cachegen import LEVELS
+from tests.codec.calibrated import LEVELS as TRANSFORM_LEVELS
 from tests.codec.calibrated import profile_for
 from tests.codec.rans_cases import laplace_tables, symbols_from
 from tests.kv import SPEC, kv_of_any_bits, kv_of_numbers
@@ -32,6 +33,7 @@ GOLDEN = Path(__file__).parent / "golden"
 NUM_TOKENS, START = 5, 10
 INT4_TOKENS = 67  # a whole group of keys and a part
 CACHEGEN_TOKENS = 23  # two whole groups and a part
+TRANSFORM_TOKENS = 40  # enough for columns that are rounded to zero
 
 
 def write(name, codec, kv, start=START):
@@ -75,10 +77,12 @@ def main():
         spec = replace(SPEC, dtype=dtype)
         write(f"lossless-{dtype}", Lossless(), kv_of_any_bits(spec, NUM_TOKENS, seed=20260))
         write(f"int8-{dtype}", Int8(), kv_of_numbers(spec, NUM_TOKENS, seed=20260))
-        write(f"transform-{dtype}", Transform(golden_profile()), kv_of_numbers(spec, NUM_TOKENS, seed=20260), start=0)
         write(f"int4-{dtype}", Int4(), kv_of_numbers(spec, INT4_TOKENS, seed=20260))
         for level in LEVELS:
             write(f"cachegen-{level}-{dtype}", CacheGen(level), kv_of_numbers(spec, CACHEGEN_TOKENS, seed=20260))
+        for quality in (*TRANSFORM_LEVELS, "progressive"):
+            codec, kv = Transform(golden_profile(), quality), kv_of_numbers(spec, TRANSFORM_TOKENS, seed=20260)
+            write(f"transform-{quality}-{dtype}", codec, kv, start=0)
     for num_lanes in rans.LANES:
         write_stream(num_lanes)
 

@@ -11,13 +11,15 @@ from codec import (
     Lossless,
     SpecMismatch,
     UnknownCodec,
+    bytes_needed,
     codec_class,
     decode_chunk,
+    decode_layers,
     encode_chunk,
     read_header,
 )
 from tests.codec.forge import forged
-from tests.kv import SPEC, kv_of_numbers
+from tests.kv import SPEC, bits, kv_of_numbers
 
 FRAME = encode_chunk(Lossless(), kv_of_numbers(SPEC, 4), "cd" * 32, start=8)
 
@@ -38,6 +40,31 @@ def test_the_header_reads_without_the_sections():
 def test_sections_lie_in_layer_order():
     layers = [int(name.split(".")[0]) for name in read_header(FRAME).sections]
     assert layers == sorted(layers)
+
+
+def test_layers_are_decoded_from_the_bytes_that_have_come():
+    header, out = read_header(FRAME), KVArray.empty(SPEC, 4)
+    for num_layers in range(1, SPEC.num_layers + 1):
+        end = max(section.end for name, section in header.sections.items() if int(name.split(".")[0]) < num_layers)
+        layers = decode_layers(Frame.begun(FRAME[:end]), out)
+        assert [next(layers) for _ in range(num_layers)] == [*range(1, num_layers + 1)]
+        if num_layers < SPEC.num_layers:
+            with pytest.raises(CorruptFrame, match="missing"):
+                next(layers)
+    assert bits(out) == bits(kv_of_numbers(SPEC, 4))
+
+
+def test_a_frame_that_has_begun_has_a_whole_header():
+    body_start = min(section.start for section in read_header(FRAME).sections.values())
+    assert Frame.begun(FRAME[:body_start]).header == read_header(FRAME)
+    with pytest.raises(CorruptFrame, match="header"):
+        Frame.begun(FRAME[: body_start - 1])
+    with pytest.raises(CorruptFrame, match="long"):
+        Frame(FRAME[:-1])
+
+
+def test_all_bytes_are_needed_of_a_frame_of_one_quality():
+    assert bytes_needed(read_header(FRAME)) == len(FRAME)
 
 
 @pytest.mark.parametrize("change", [{"model": "other"}, {"dtype": "float16"}, {"tp_size": 2}])

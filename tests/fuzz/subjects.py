@@ -7,12 +7,24 @@ from functools import partial
 
 import numpy as np
 
-from codec import CacheGen, Frame, Int4, Int8, Lossless, Profile, Transform, decode_chunk, rans, rans_reference
+from codec import (
+    CacheGen,
+    Frame,
+    Int4,
+    Int8,
+    Lossless,
+    Profile,
+    Transform,
+    bytes_needed,
+    decode_chunk,
+    rans,
+    rans_reference,
+)
 from codec.cachegen import LEVELS
-from codec.chunk import decode_layer
 from codec.errors import CorruptFrame, KVCacheError
 from codec.frame import read_header
 from codec.registry import BUILT_IN
+from codec.transform import PROGRESSIVE
 from tests.codec.calibrated import profile_for
 from tests.codec.forge import ForgedFrame
 from tests.codec.rans_cases import laplace_tables, symbols_from
@@ -31,7 +43,8 @@ def subjects():
     codecs = {"lossless": lambda spec: Lossless(), "int8": lambda spec: Int8(), "int4": lambda spec: Int4()}
     codecs |= {f"cachegen-{level}": partial(_cachegen, level) for level in LEVELS}
     codecs["transform"] = lambda spec: Transform(profile_for(spec), "high")
-    made = [*(Frames(name, codec_for) for name, codec_for in codecs.items()), Headers(), Profiles(), Streams()]
+    made = [*(Frames(name, codec_for) for name, codec_for in codecs.items())]
+    made += [Begun(), Headers(), Profiles(), Streams()]
     return {subject.name: subject for subject in made}
 
 
@@ -64,6 +77,31 @@ class Frames:
         codec = BUILT_IN.get(frame.header.codec, Lossless)
         room.clear()
         decode_chunk(frame, room.kv, to if codec.movable else None)
+        room.require_legal(codec.lossless)
+
+
+class Begun(Frames):
+    """Progressive frames, of which only the bytes are there that some quality needs."""
+
+    def __init__(self):
+        super().__init__("transform-progressive", lambda spec: Transform(profile_for(spec), PROGRESSIVE))
+
+    def next(self, random):
+        content, beside = super().next(random)
+        return content, (*beside, random.choice((None, "small", "balanced", "high")))
+
+    def originals(self):
+        return [(content, (*beside, "small")) for content, beside in super().originals()]
+
+    def attempt(self, content, beside):
+        index, to, quality = beside
+        room, header = self._rooms[index], read_header(content)
+        codec = BUILT_IN.get(header.codec, Lossless)
+        if codec is not Transform or header.codec_params.get("quality") != PROGRESSIVE:
+            quality = None
+        room.clear()
+        frame = Frame.begun(content[: bytes_needed(header, quality)])
+        decode_chunk(frame, room.kv, to if codec.movable else None, quality)
         room.require_legal(codec.lossless)
 
 
@@ -114,9 +152,9 @@ class Profiles:
         profile, frame = Profile.from_content(content), self._frames[index][which]
         for quality in profile.levels:
             codec = Transform(profile, quality).for_spec(frame.header.spec)
-            room = self._room(frame.header)
-            for layer, (keys, values) in enumerate(zip(room.kv.keys, room.kv.values, strict=True)):
-                decode_layer(frame, codec, layer, keys, values, to)
+            room, start = self._room(frame.header), frame.header.start
+            for _ in codec.decode(frame.section, room.kv, start, start if to is None else to):
+                pass
             room.require_legal(lossless=False)
 
     def _room(self, header):

@@ -26,7 +26,7 @@ def made():
 
 
 NAMES = ("lossless", "int8", "int4", "cachegen-high", "cachegen-medium", "cachegen-low")
-NAMES = (*NAMES, "transform", "header", "profile", "rans")
+NAMES = (*NAMES, "transform", "transform-progressive", "header", "profile", "rans")
 
 
 @pytest.mark.parametrize("name", NAMES)
