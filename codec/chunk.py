@@ -32,9 +32,7 @@ def decode_chunk(frame: Frame, out: KVArray, start: int | None = None, quality: 
         pass
 
 
-def decode_layers(
-    frame: Frame, out: KVArray, start: int | None = None, quality: str | None = None
-) -> Iterator[int]:
+def decode_layers(frame: Frame, out: KVArray, start: int | None = None, quality: str | None = None) -> Iterator[int]:
     """As `decode_chunk`, step by step: yields how many layers of `out` are there, whenever there are more.
 
     A reader may compute with them before it asks for more.

@@ -56,12 +56,14 @@ def shifted(tables: np.ndarray) -> np.ndarray:
     scales, shapes = np.divmod(tables.astype(np.int64), NUM_SHAPES)
     emphases = np.arange(-MOST, MOST + 1)[:, None]
     moved = np.clip(scales + emphases, 0, NUM_SCALES - 1) * NUM_SHAPES + shapes
-    return np.where(tables == HALVES, HALVES, moved)
+    tables_of_class: np.ndarray = np.where(tables == HALVES, HALVES, moved)
+    return tables_of_class
 
 
 def bits_of(frequencies: np.ndarray) -> np.ndarray:
     """What each outcome costs under each distribution `[distribution, outcome]`, in bits, float32."""
-    return (np.log2(NUM_SLOTS) - np.log2(frequencies.astype(np.float64))).astype(np.float32)
+    bits: np.ndarray = (np.log2(NUM_SLOTS) - np.log2(frequencies.astype(np.float64))).astype(np.float32)
+    return bits
 
 
 @dataclass(frozen=True, eq=False)

@@ -43,7 +43,9 @@ _HEADER_BYTES = 8
 _MAX_STREAM_SYMBOLS = (1 << 32) - 1
 
 
-def encode(symbols: np.ndarray, table_of_column: np.ndarray, tables: Tables, num_lanes: int = 32, class_of_row=None) -> np.ndarray:
+def encode(
+    symbols: np.ndarray, table_of_column: np.ndarray, tables: Tables, num_lanes: int = 32, class_of_row=None
+) -> np.ndarray:
     if class_of_row is not None:
         return encode(symbols.reshape(1, -1), np.asarray(table_of_column)[class_of_row].ravel(), tables, num_lanes)
     return _encode(symbols, table_of_column, tables, num_lanes)
@@ -73,7 +75,12 @@ def _encode(symbols: np.ndarray, table_of_column: np.ndarray, tables: Tables, nu
 
 
 def decode(
-    stream: np.ndarray, num_rows: int, table_of_column: np.ndarray, tables: Tables, out: np.ndarray | None = None, class_of_row=None
+    stream: np.ndarray,
+    num_rows: int,
+    table_of_column: np.ndarray,
+    tables: Tables,
+    out: np.ndarray | None = None,
+    class_of_row=None,
 ) -> np.ndarray:
     if class_of_row is not None:
         return decode(stream, 1, np.asarray(table_of_column)[class_of_row].ravel(), tables).reshape(num_rows, -1)

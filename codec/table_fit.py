@@ -18,7 +18,6 @@ from codec.column_tables import (
     HALVES,
     NUM_EXPECTATIONS,
     NUM_SCALES,
-    NUM_SHAPES,
     NUM_SYMBOLS,
     NUM_TABLES,
     REACH,

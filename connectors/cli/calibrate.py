@@ -45,8 +45,8 @@ def calibrate(
 
     Example: kvstore calibrate --model DIR --corpus questions.json --corpus chats.jsonl
     """
-    from connectors.hf.calibrate import calibrate as fit  # transformers takes seconds to import
     from connectors.hf.calibrate import Shape, num_steps
+    from connectors.hf.calibrate import calibrate as fit  # transformers takes seconds to import
     from connectors.hf.corpora import read_corpus, windows_in_turn
     from connectors.hf.models import demo_model_dir, dtype_named, load_model
 

@@ -73,7 +73,7 @@ def calibrate(
     texts: Sequence[torch.Tensor],
     held_out: Sequence[torch.Tensor],
     progress: Step,
-    shape: Shape = Shape(),  # noqa: B008 (frozen)
+    shape: Shape = Shape(),
 ) -> tuple[Profile, list[RatePoint]]:
     """The profile fitted to `texts`, and its curve on `held_out`; both are token ids `[1, token]`.
 
