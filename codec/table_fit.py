@@ -28,7 +28,7 @@ from codec.column_tables import (
 from codec.emphasis import CLASSES
 from codec.rans_tables import NUM_SLOTS, fit_tables
 
-_ROUNDS = 6
+_ROUNDS = 4
 _EXPONENTS = (0.9, 1.6)
 _SMALLEST_SCALE = 2.0**-4
 _PRIOR = 500.0  # numbers that a table's beginning counts for

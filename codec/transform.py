@@ -202,13 +202,13 @@ class Transform(Codec):
             keys = out.keys[layer][:, :exact]
             write(self._profile.rotary[layer].move(keys, 0, to), keys)
 
-    def _write(self, band: Band, x: np.ndarray, out: KVArray, to: int) -> None:
+    def _write(self, band: Band, x: torch.Tensor, out: KVArray, to: int) -> None:
         """The band's channels `[token, channel]` to `out`, whose first token is to stand at position `to`."""
-        begin, rows = 0, torch.from_numpy(x)
+        begin = 0
         for layer in range(band.first, band.end):
             for room, rotary in ((out.keys[layer], self._profile.rotary[layer]), (out.values[layer], None)):
                 heads, num_tokens, dim = room.shape
-                part = rows[:, begin : begin + heads * dim].view(num_tokens, heads, dim).transpose(0, 1)
+                part = x[:, begin : begin + heads * dim].view(num_tokens, heads, dim).transpose(0, 1)
                 begin += heads * dim
                 write(part if rotary is None else rotary.put_on(part, to), room)
 
