@@ -29,10 +29,10 @@ ESCAPE = 2 * REACH + 1
 NUM_SYMBOLS = ESCAPE + 1
 ESCAPE_BITS = 9
 NUM_SCALES, NUM_SHAPES = 20, 2
-HALVES = NUM_SCALES * NUM_SHAPES
-NUM_TABLES = HALVES + 1
+NUM_TABLES = NUM_SCALES * NUM_SHAPES
 NUM_EXPECTATIONS = 32
-_PER_OCTAVE, _LOWEST = 2, -16
+SMALLEST_SCALE = 2.0**-4
+_PER_OCTAVE, _LOWEST, _LOWEST_SCALE = 2, -16, -8  # half octaves
 
 
 def expectations(deviations: np.ndarray, step: float) -> np.ndarray:
@@ -51,13 +51,16 @@ def histograms(symbols: np.ndarray) -> np.ndarray:
     return counts.reshape(num_columns, NUM_SYMBOLS).astype(np.float32)
 
 
+def scale_of_expectation(expected: np.ndarray) -> np.ndarray:
+    """The scale, int64, of columns that vary as expected."""
+    return expected.astype(np.int64) + (_LOWEST - _LOWEST_SCALE)
+
+
 def shifted(tables: np.ndarray) -> np.ndarray:
     """Which table codes a column's numbers in rows of each class, `[class, column]`; `tables` of emphasis 0."""
     scales, shapes = np.divmod(tables.astype(np.int64), NUM_SHAPES)
-    emphases = np.arange(-MOST, MOST + 1)[:, None]
-    moved = np.clip(scales + emphases, 0, NUM_SCALES - 1) * NUM_SHAPES + shapes
-    tables_of_class: np.ndarray = np.where(tables == HALVES, HALVES, moved)
-    return tables_of_class
+    moved: np.ndarray = np.clip(scales + np.arange(-MOST, MOST + 1)[:, None], 0, NUM_SCALES - 1)
+    return moved * NUM_SHAPES + shapes
 
 
 def bits_of(frequencies: np.ndarray) -> np.ndarray:
@@ -106,7 +109,6 @@ class ColumnTables:
             rows = symbols[classes == number]
             bits[:, 1:] += histograms(rows) @ symbol_bits[number]
             is_zero &= (rows == REACH).all(axis=0)
-        bits[:, 1 + HALVES] = np.inf
         bits[~is_zero, 0] = np.inf
         return np.asarray(bits.argmin(axis=1), np.uint8)
 
