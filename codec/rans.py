@@ -43,15 +43,7 @@ _HEADER_BYTES = 8
 _MAX_STREAM_SYMBOLS = (1 << 32) - 1
 
 
-def encode(
-    symbols: np.ndarray, table_of_column: np.ndarray, tables: Tables, num_lanes: int = 32, class_of_row=None
-) -> np.ndarray:
-    if class_of_row is not None:
-        return encode(symbols.reshape(1, -1), np.asarray(table_of_column)[class_of_row].ravel(), tables, num_lanes)
-    return _encode(symbols, table_of_column, tables, num_lanes)
-
-
-def _encode(symbols: np.ndarray, table_of_column: np.ndarray, tables: Tables, num_lanes: int = 32) -> np.ndarray:
+def encode(symbols: np.ndarray, table_of_column: np.ndarray, tables: Tables, num_lanes: int = 32) -> np.ndarray:
     """The stream, uint8 `[byte]`, of `symbols`, uint8 `[row, column]`, column c under table `table_of_column[c]`.
 
     Raises ValueError when a symbol is not in the tables' alphabet, a column's table does not exist, or an
@@ -75,15 +67,8 @@ def _encode(symbols: np.ndarray, table_of_column: np.ndarray, tables: Tables, nu
 
 
 def decode(
-    stream: np.ndarray,
-    num_rows: int,
-    table_of_column: np.ndarray,
-    tables: Tables,
-    out: np.ndarray | None = None,
-    class_of_row=None,
+    stream: np.ndarray, num_rows: int, table_of_column: np.ndarray, tables: Tables, out: np.ndarray | None = None
 ) -> np.ndarray:
-    if class_of_row is not None:
-        return decode(stream, 1, np.asarray(table_of_column)[class_of_row].ravel(), tables).reshape(num_rows, -1)
     """The symbols that were encoded, uint8 `[num_rows, column]`, in `out` when it is given.
 
     `table_of_column` and `tables` are those of the encoder; under others the outcome is CorruptFrame or wrong
