@@ -27,7 +27,7 @@ from codec.errors import CorruptFrame
 _COUNTS = np.dtype("<u4")
 _FAR = 255
 RAREST = 1 / 32
-_LANES = 8  # streams are short: more lanes would cost more bytes
+_CHOICE_LANES, _LANES = 8, 16  # streams are short: more lanes are faster, but cost more bytes
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def pack(
     symbols = symbols_of(multiples)
     symbols[:, _is_rare(symbols, rarest)] = REACH
     chosen = tables.choose(symbols, classes, expected)
-    choices = rans.encode(chosen[None], expected, tables.sides, _LANES)
+    choices = rans.encode(chosen[None], expected, tables.sides, _CHOICE_LANES)
     coded = np.flatnonzero(chosen)
     kept, stream = np.ascontiguousarray(symbols[:, coded]), choices[:0]
     if coded.size:

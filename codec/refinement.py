@@ -35,7 +35,7 @@ _COUNT = np.dtype("<u4")
 _PER_STAGE = 2  # half octaves
 _LOWEST_SCALE, _HIGHEST_SCALE = -8, 24  # half octaves; scale 0 is the narrowest of `column_tables`
 _LANES = 32
-_EXPONENT = 1.2  # of the density of components, exp(-|z / scale|^exponent)
+_EXPONENT, _NARROWER = 0.8, 2.0**-0.5  # of the density of zeros to be, exp(-|z / (scale * narrower)|^exponent)
 _DOUBT = 1  # half octaves that a column of zeros is narrower than its deviation says
 _PUT_AT, _QUARTER = np.float32(0.75), np.float32(0.5)
 
@@ -106,7 +106,7 @@ def _parts(cells: Cells) -> Sequence[np.ndarray]:
 def _zero_tables() -> Tables:
     """One for every scale, and those that finer steps make of them."""
     edges = (np.arange(1024) + 0.5) / 1024
-    scales = SMALLEST_SCALE * np.exp2(np.arange(_LOWEST_SCALE, _HIGHEST_SCALE) / 2)
+    scales = _NARROWER * SMALLEST_SCALE * np.exp2(np.arange(_LOWEST_SCALE, _HIGHEST_SCALE) / 2)
     density = np.exp(-((edges / scales[:, None]) ** _EXPONENT))
     leaving = density[:, 512:].sum(axis=1) / density.sum(axis=1)
     return fit_tables(np.stack([leaving / 2, 1 - leaving, leaving / 2], axis=1))
