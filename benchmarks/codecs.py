@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from codec import Codec, Profile, Transform, codec_from, register
+from codec.transform import PROGRESSIVE
 
 _FINER, _COARSER = 0.7, 1.6  # of the levels `high` and `small`: KL 0.0015 and 0.1, since it grows with step²
 
@@ -17,6 +19,25 @@ _FINER, _COARSER = 0.7, 1.6  # of the levels `high` and `small`: KL 0.0015 and 0
 def profiles_from(files: Sequence[Path]) -> dict[str, Profile]:
     """Registered, by the files' names. Raises MissingProfile and CorruptFrame."""
     return {file.stem: register(Profile.load(file)) for file in files}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A codec, and the quality that its frames are read at where it is not their own."""
+
+    codec: Codec
+    quality: str | None = None
+
+
+def readings_named(names: Sequence[str], profiles: Mapping[str, Profile]) -> dict[str, Reading]:
+    """As `codecs_named`; a name may end in `:read=<quality>`."""
+    read = {name: name.partition(":read=")[::2] for name in names}
+    codecs = {name: codecs_named([codec], profiles) for name, (codec, _) in read.items()}
+    return {
+        f"{shown}:read={read[name][1]}" if read[name][1] else shown: Reading(codec, read[name][1] or None)
+        for name, shown_codecs in codecs.items()
+        for shown, codec in shown_codecs.items()
+    }
 
 
 def codecs_named(names: Sequence[str], profiles: Mapping[str, Profile]) -> dict[str, Codec]:
@@ -51,6 +72,11 @@ def qualities_of(profile: Profile) -> list[str]:
     numbers = [_FINER * steps[0], *between, _COARSER * steps[-1]] if steps else []
     points = [*levels.items(), *((str(float(f"{step:.3g}")), step) for step in numbers)]
     return [f"{Transform.id}:quality={quality}" for quality, _ in sorted(points, key=lambda point: point[1])]
+
+
+def progressive_readings() -> list[str]:
+    """One progressive frame, read whole and in part."""
+    return [f"{Transform.id}:quality={PROGRESSIVE}{read}" for read in ("", ":read=balanced", ":read=small")]
 
 
 def _value(parameter: str, text: str) -> Any:

@@ -10,7 +10,8 @@ The first `exact_sinks` tokens are scored with their exact KV in every row: atte
 would hide everything else. Their bytes are not added: 16 bits for each would be 0.06 per element at 4
 of 1,024 tokens.
 
-`transform` is measured with every `--profile`, at its levels and at steps between and beyond them. A
+`transform` is measured with every `--profile`, at its levels and at steps between and beyond them, and its
+progressive frames as they are read: whole, to `balanced`, and to `small`. A
 profile does not say which texts it was calibrated on: `--skip` as many of a corpus as went into it, or
 the numbers flatter. Each `--corpus` has its tables, a panel in the picture and its checks.
 """
@@ -30,10 +31,11 @@ from typing import Any
 import torch
 from rich.progress import track
 
-from benchmarks.codecs import codecs_named, profiles_from, qualities_of
+from benchmarks.codecs import Reading, profiles_from, progressive_readings, qualities_of, readings_named
 from benchmarks.rate_curve import Curve, bits_at, draw, times_fewer_bytes
 from benchmarks.report import Check, at_least, at_most, parser, publish
-from codec import Codec, KVSpec, Profile, Transform
+from codec import KVSpec, Profile, Transform
+from codec.transform import PROGRESSIVE
 from connectors.hf import spec_of, ttft
 from connectors.hf.corpora import read_corpus, windows
 from connectors.hf.models import demo_model_dir, fast_dtype, load_model
@@ -67,7 +69,8 @@ _BARS = (
 def main() -> None:
     arguments = _arguments()
     profiles = profiles_from(arguments.profile)
-    codecs = codecs_named(arguments.codecs.split(",") if arguments.codecs else _default_codecs(profiles), profiles)
+    names = arguments.codecs.split(",") if arguments.codecs else _default_codecs(profiles)
+    codecs = readings_named(names, profiles)
     model, tokenizer = load_model(arguments.model or demo_model_dir(), getattr(torch, arguments.dtype))
     spec = replace(spec_of(model, revision="benchmark"), dtype="bfloat16")
     rows: list[dict[str, Any]] = []
@@ -85,7 +88,7 @@ def main() -> None:
 
 def _default_codecs(profiles: Mapping[str, Profile]) -> list[str]:
     qualities = [quality for profile in profiles.values() for quality in qualities_of(profile)]
-    return [*_CODECS.split(","), *dict.fromkeys(qualities)]
+    return [*_CODECS.split(","), *dict.fromkeys(qualities), *(progressive_readings() if profiles else [])]
 
 
 def _arguments() -> argparse.Namespace:
@@ -119,7 +122,7 @@ def _rows_of_corpus(
     tokenizer: Any,
     spec: KVSpec,
     corpus: Path,
-    codecs: Mapping[str, Codec],
+    codecs: Mapping[str, Reading],
     arguments: argparse.Namespace,
 ) -> list[dict[str, Any]]:
     """One row per codec. Raises InvalidRequest when no text is long enough."""
@@ -137,7 +140,7 @@ def _rows_of_corpus(
 
 
 def _measure(
-    model: Any, spec: KVSpec, window: torch.Tensor, codecs: Mapping[str, Codec], context: int, exact_sinks: int
+    model: Any, spec: KVSpec, window: torch.Tensor, codecs: Mapping[str, Reading], context: int, exact_sinks: int
 ) -> dict[str, tuple[int, Distortion]]:
     """Per codec the bytes of one text's frames, and what their loss does to the predictions behind them."""
     computed = ttft.computed_context(model, window[:, :context])
@@ -145,8 +148,8 @@ def _measure(
     exact = logits_behind(model, behind, computed)
     kv = kv_of(spec, computed)
     measured = {}
-    for name, codec in codecs.items():
-        num_bytes, decoded = through_frames(codec, kv, _CHUNK_TOKENS)
+    for name, reading in codecs.items():
+        num_bytes, decoded = through_frames(reading.codec, kv, _CHUNK_TOKENS, reading.quality)
         for back, original in zip((*decoded.keys, *decoded.values), (*kv.keys, *kv.values), strict=True):
             back[:, :exact_sinks] = original[:, :exact_sinks]
         other = logits_behind(model, behind, cache_of(model, decoded))
@@ -181,10 +184,11 @@ def _elements(spec: KVSpec) -> int:
 
 
 def _curves(rows: Sequence[Mapping[str, Any]]) -> dict[str, Curve]:
-    """The levels of each family of codecs, a family being what has one name."""
+    """The levels of each family of codecs, a family being what has one name; progressive frames are one more."""
     curves: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for row in rows:
-        curves[row["codec"].partition(":")[0]].append((row["kl"], row["bits"]))
+        family = row["codec"].partition(":")[0] + (f" {PROGRESSIVE}" if PROGRESSIVE in row["codec"] else "")
+        curves[family].append((row["kl"], row["bits"]))
     return dict(curves)
 
 

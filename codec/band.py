@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import torch
 
 from codec.basis import Basis
 from codec.emphasis import Emphasis
@@ -43,24 +44,24 @@ class Band:
         blocks = zip(np.split(along_channels, starts, axis=1), self.bases, strict=True)
         return np.hstack([block @ basis.synthesis.T for block, basis in blocks])
 
-    def channels(self, columns: np.ndarray, z: np.ndarray) -> np.ndarray:
-        """Float32 `[token, channel]` from `z` `[token, column]`: the given components, all others zero."""
+    def channels(self, columns: np.ndarray, z: np.ndarray) -> torch.Tensor:
+        """Float32 `[token, channel]` from `z` `[token, column]`: the given components, ascending; others zero."""
         ends = np.cumsum([len(basis.mean) for basis in self.bases])
         splits = np.searchsorted(columns, ends)
         blocks, begin, start = [], 0, 0
         for basis, split, end in zip(self.bases, splits.tolist(), ends.tolist(), strict=True):
             blocks.append(_synthesized(basis, columns[begin:split] - start, z[:, begin:split]))
             begin, start = split, end
-        return blocks[0] if len(blocks) == 1 else np.hstack(blocks)
+        return torch.cat(blocks, dim=1)
 
 
-def _synthesized(basis: Basis, columns: np.ndarray, z: np.ndarray) -> np.ndarray:
+def _synthesized(basis: Basis, columns: np.ndarray, z: np.ndarray) -> torch.Tensor:
     """The strongest components are nearly always there: what of the matrix is used begins with a slice."""
     slice_end = int(np.argmin(np.append(columns == np.arange(columns.size), False)))
-    x: np.ndarray = z[:, :slice_end] @ basis.synthesis[:slice_end]
+    synthesis, coded = torch.from_numpy(basis.synthesis), torch.from_numpy(z)
+    x = torch.addmm(torch.from_numpy(basis.mean.copy()), coded[:, :slice_end], synthesis[:slice_end])
     if slice_end < columns.size:
-        x += z[:, slice_end:] @ basis.synthesis[columns[slice_end:]]
-    x += basis.mean
+        x.addmm_(coded[:, slice_end:], synthesis[torch.from_numpy(columns[slice_end:])])
     return x
 
 

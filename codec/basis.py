@@ -55,7 +55,7 @@ def fit_basis(
 ) -> Basis:
     """The basis for channels whose parts have these sensitivities; components come strongest first. All float64."""
     roots, inverse_roots = zip(*(_roots(_shrunk(part, shrinkage)) for part in sensitivities), strict=True)
-    root, inverse_root = torch.block_diag(*roots), torch.block_diag(*inverse_roots)  # type: ignore[no-untyped-call]
+    root, inverse_root = _block_diagonal(roots), _block_diagonal(inverse_roots)
     variances, directions = torch.linalg.eigh(root @ covariance @ root)
     variances, directions = variances.flip(0), directions.flip(1)
     synthesis = inverse_root @ directions
@@ -66,6 +66,11 @@ def fit_basis(
         gains=gains.numpy().astype(np.float32),
         deviations=variances.clamp(min=0).sqrt().numpy().astype(np.float32),
     )
+
+
+def _block_diagonal(blocks: Sequence[torch.Tensor]) -> torch.Tensor:
+    whole: torch.Tensor = torch.block_diag(*blocks)  # type: ignore[no-untyped-call]
+    return whole
 
 
 def _shrunk(sensitivity: torch.Tensor, shrinkage: float) -> torch.Tensor:

@@ -10,67 +10,71 @@ One stream, little-endian:
     to the end   `codec.rans` stream of the symbols of the columns that are not zero; none when all are
 
 Escapes stand in the order of their symbols, row by row. Rows have classes (see `codec.emphasis`), which
-both sides know. Columns with hardly a number other than zero, and none beyond ±1, are sent as zero: such
-a number costs more bits than the same loss anywhere else.
+both sides know. Columns with hardly a number other than zero, and none beyond ±1, are best sent as zero:
+such a number costs more bits than the same loss anywhere else.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from codec import rans
-from codec.column_tables import ESCAPE, HALVES, REACH, ColumnTables, shifted
+from codec.column_tables import ESCAPE, REACH, ColumnTables, shifted
 from codec.errors import CorruptFrame
 
 _COUNTS = np.dtype("<u4")
 _FAR = 255
-_RARE = 1 / 32
-_LANES = 8  # streams are short: more lanes would cost more bytes
+RAREST = 1 / 32
+_CHOICE_LANES, _LANES = 8, 16  # streams are short: more lanes are faster, but cost more bytes
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns are not all zero, ascending, the tables they are coded under, and their multiples of the
+    step, float32 `[row, those columns]`."""
+
+    coded: np.ndarray
+    tables: np.ndarray
+    multiples: np.ndarray
 
 
 def pack(
-    tables: ColumnTables, multiples: np.ndarray, classes: np.ndarray, expected: np.ndarray, is_halves: np.ndarray
+    tables: ColumnTables, multiples: np.ndarray, classes: np.ndarray, expected: np.ndarray, rarest: float = RAREST
 ) -> np.ndarray:
     """The stream, uint8, of float32 `[row, column]`, rounded; of rows of `classes`, columns with `expected`.
 
-    Columns that `is_halves` come back as -½ and ½, which is for numbers within [-1, 1].
+    Columns are sent as zero when no more than the share `rarest` of their numbers is not, and none beyond ±1.
     """
     symbols = symbols_of(multiples)
-    symbols[:, _is_rare(symbols)] = REACH
+    symbols[:, _is_rare(symbols, rarest)] = REACH
     chosen = tables.choose(symbols, classes, expected)
-    chosen[is_halves] = 1 + HALVES
-    symbols[:, is_halves] = REACH + (multiples[:, is_halves] >= 0)
-    choices = rans.encode(chosen[None], expected, tables.sides, _LANES)
+    choices = rans.encode(chosen[None], expected, tables.sides, _CHOICE_LANES)
     coded = np.flatnonzero(chosen)
     kept, stream = np.ascontiguousarray(symbols[:, coded]), choices[:0]
     if coded.size:
-        under = shifted(chosen[coded].astype(np.int64) - 1)
+        under = shifted(chosen[coded] - 1)
         stream = rans.encode(kept, under, tables.symbols, _LANES, class_of_row=classes)
     far, near = _escapes(multiples[:, coded][kept == ESCAPE])
     counts = np.array([far.size, near.size, choices.size], _COUNTS)
     return np.concatenate([counts.view(np.uint8), far.view(np.uint8), near, choices, stream])
 
 
-def unpack(
-    tables: ColumnTables, packed: np.ndarray, classes: np.ndarray, expected: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Which columns are not zero, and their multiples, float32 `[row, those columns]`.
-
-    Raises CorruptFrame when the bytes are not what `pack` gives for so many rows and columns.
-    """
+def unpack(tables: ColumnTables, packed: np.ndarray, classes: np.ndarray, expected: np.ndarray) -> Columns:
+    """Raises CorruptFrame when the bytes are not what `pack` gives for so many rows and columns."""
     far, near, choices, stream = _parts(packed)
     chosen = rans.decode(choices, 1, expected, tables.sides)[0]
     coded = np.flatnonzero(chosen)
+    table = chosen[coded] - 1
     if not coded.size:
         if stream.size or far.size or near.size:
             raise CorruptFrame("a stream of no symbols is not empty")
-        return coded, np.empty((len(classes), 0), np.float32)
-    table = chosen[coded].astype(np.int64) - 1
+        return Columns(coded, table, np.empty((len(classes), 0), np.float32))
     symbols = rans.decode(stream, len(classes), shifted(table), tables.symbols, class_of_row=classes)
-    zero = np.where(table == HALVES, np.float32(REACH + 0.5), np.float32(REACH))
-    multiples = symbols - zero
+    multiples = symbols - np.float32(REACH)
     _put_escapes(multiples, symbols == ESCAPE, far, near)
-    return coded, multiples
+    return Columns(coded, table, multiples)
 
 
 def symbols_of(multiples: np.ndarray) -> np.ndarray:
@@ -80,10 +84,10 @@ def symbols_of(multiples: np.ndarray) -> np.ndarray:
     return symbols.astype(np.uint8)
 
 
-def _is_rare(symbols: np.ndarray) -> np.ndarray:
+def _is_rare(symbols: np.ndarray, rarest: float) -> np.ndarray:
     others = np.count_nonzero(symbols != REACH, axis=0)
     within = (np.abs(symbols.astype(np.int8) - np.int8(REACH)) <= 1).all(axis=0)
-    rare: np.ndarray = (others <= _RARE * len(symbols)) & within
+    rare: np.ndarray = (others <= rarest * len(symbols)) & within
     return rare
 
 

@@ -7,8 +7,7 @@ under a distribution that depends on what calibration expects. A step of any siz
 
 The family is a grid: `NUM_SCALES` widths, half an octave apart, times `NUM_SHAPES`. A token of emphasis a
 has steps 2^(-a/2) times as large, so its numbers are 2^(a/2) times as wide: they are coded under the table
-a widths further up. One more table, `HALVES`, is for what is spread evenly over two steps: its numbers are
--½ and ½. Choice 0 says that a column is zero throughout: nothing more of it is stored, or decoded.
+a widths further up. Choice 0 says that a column is zero throughout: nothing more of it is stored, or decoded.
 
 Symbols are `integer + REACH`; what lies beyond the reach is the symbol `ESCAPE`, its number stored elsewhere.
 """
@@ -29,10 +28,10 @@ ESCAPE = 2 * REACH + 1
 NUM_SYMBOLS = ESCAPE + 1
 ESCAPE_BITS = 9
 NUM_SCALES, NUM_SHAPES = 20, 2
-HALVES = NUM_SCALES * NUM_SHAPES
-NUM_TABLES = HALVES + 1
+NUM_TABLES = NUM_SCALES * NUM_SHAPES
 NUM_EXPECTATIONS = 32
-_PER_OCTAVE, _LOWEST = 2, -16
+SMALLEST_SCALE = 2.0**-4
+_PER_OCTAVE, _LOWEST, _LOWEST_SCALE = 2, -16, -8  # half octaves
 
 
 def expectations(deviations: np.ndarray, step: float) -> np.ndarray:
@@ -51,18 +50,22 @@ def histograms(symbols: np.ndarray) -> np.ndarray:
     return counts.reshape(num_columns, NUM_SYMBOLS).astype(np.float32)
 
 
+def scale_of_expectation(expected: np.ndarray) -> np.ndarray:
+    """The scale, int64, of columns that vary as expected."""
+    return expected.astype(np.int64) + (_LOWEST - _LOWEST_SCALE)
+
+
 def shifted(tables: np.ndarray) -> np.ndarray:
     """Which table codes a column's numbers in rows of each class, `[class, column]`; `tables` of emphasis 0."""
     scales, shapes = np.divmod(tables.astype(np.int64), NUM_SHAPES)
-    emphases = np.arange(-MOST, MOST + 1)[:, None]
-    moved = np.clip(scales + emphases, 0, NUM_SCALES - 1) * NUM_SHAPES + shapes
-    under: np.ndarray = np.where(tables == HALVES, HALVES, moved)
-    return under
+    moved: np.ndarray = np.clip(scales + np.arange(-MOST, MOST + 1)[:, None], 0, NUM_SCALES - 1)
+    return moved * NUM_SHAPES + shapes
 
 
 def bits_of(frequencies: np.ndarray) -> np.ndarray:
     """What each outcome costs under each distribution `[distribution, outcome]`, in bits, float32."""
-    return (np.log2(NUM_SLOTS) - np.log2(frequencies.astype(np.float64))).astype(np.float32)
+    bits: np.ndarray = (np.log2(NUM_SLOTS) - np.log2(frequencies.astype(np.float64))).astype(np.float32)
+    return bits
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +108,6 @@ class ColumnTables:
             rows = symbols[classes == number]
             bits[:, 1:] += histograms(rows) @ symbol_bits[number]
             is_zero &= (rows == REACH).all(axis=0)
-        bits[:, 1 + HALVES] = np.inf
         bits[~is_zero, 0] = np.inf
         return np.asarray(bits.argmin(axis=1), np.uint8)
 

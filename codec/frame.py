@@ -8,9 +8,9 @@ A frame is a safetensors file, so any tool can open it:
 
 The header's first entry is the metadata (strings, as safetensors requires), and the first entry of the
 metadata is `checksum`: XXH3-128 of the whole header with these 32 hex digits replaced by zeros. The
-other entries are listed in `_METADATA`. Sections are named `<layer>.<name>`, lie in the order in which a
-reader wants them and carry one XXH3-64 each, so it may fetch, check and decode layer by layer. Checksums
-find damage, not malice: every length, offset, dtype and shape is checked before it is used.
+other entries are listed in `_METADATA`. Sections are named `<layer>.<name>`, lie in the order in which
+a reader wants them and carry one XXH3-64 each, so it may fetch, check and decode layer by layer.
+Checksums find damage, not malice: every length, offset, dtype and shape is checked before it is used.
 """
 
 from __future__ import annotations

@@ -16,7 +16,9 @@ A stream, little-endian:
     8 + 4 L  to the end, 2 each   u16: the words
 
 Symbols are counted 0, 1, ..., N - 1 in row-major order of `[row, column]`. Symbol i belongs to lane i mod L and
-is coded under the table of column i mod columns. The decoder goes through the symbols in that order, and
+is coded under the table of column i mod columns; where rows are of several classes, under the one that its row's
+class has for that column. Tables, columns and classes are not in the stream: its bytes are laid out the same
+with classes and without, and a single class is as none. The decoder goes through the symbols in that order, and
 whenever a lane is short after its symbol it takes the next word. So in the step that decodes symbols
 [k L, (k + 1) L), the words are taken in the order of the lanes that are short: with all L lanes at work at
 once, lane l reads the word at (words read in earlier steps) + (number of short lanes before l), a prefix sum.
@@ -31,6 +33,8 @@ state is information, so many lanes cost 2 bytes each: small streams are better 
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 
 from codec import rans_kernels
@@ -43,69 +47,100 @@ _HEADER_BYTES = 8
 _MAX_STREAM_SYMBOLS = (1 << 32) - 1
 
 
-def encode(symbols: np.ndarray, table_of_column: np.ndarray, tables: Tables, num_lanes: int = 32, class_of_row=None) -> np.ndarray:
-    if class_of_row is not None:
-        return encode(symbols.reshape(1, -1), np.asarray(table_of_column)[class_of_row].ravel(), tables, num_lanes)
-    return _encode(symbols, table_of_column, tables, num_lanes)
+def encode(
+    symbols: np.ndarray,
+    table_of_column: np.ndarray,
+    tables: Tables,
+    num_lanes: int = 32,
+    class_of_row: np.ndarray | None = None,
+) -> np.ndarray:
+    """The stream, uint8 `[byte]`, of `symbols`, uint8 `[row, column]`.
 
-
-def _encode(symbols: np.ndarray, table_of_column: np.ndarray, tables: Tables, num_lanes: int = 32) -> np.ndarray:
-    """The stream, uint8 `[byte]`, of `symbols`, uint8 `[row, column]`, column c under table `table_of_column[c]`.
-
-    Raises ValueError when a symbol is not in the tables' alphabet, a column's table does not exist, or an
-    array has another dtype or shape. Releases the GIL; needs 2 bytes of memory per symbol while it runs.
+    Column c is under table `table_of_column[c]`; with `class_of_row`, integers `[row]`, the symbol in row r and
+    column c is under `table_of_column[class_of_row[r], c]`. Raises ValueError when a symbol is not in the tables'
+    alphabet, a table or a class does not exist, or an array has another dtype or shape. Releases the GIL; needs
+    2 bytes of memory per symbol while it runs.
     """
     if symbols.dtype != np.uint8 or symbols.ndim != 2 or symbols.size > _MAX_STREAM_SYMBOLS:
         raise ValueError(f"symbols must be uint8 [row, column], got {symbols.dtype} {symbols.shape}")
     if num_lanes not in LANES:
         raise ValueError(f"num_lanes must be one of {LANES}, got {num_lanes}")
-    rows = checked_columns(table_of_column, tables, symbols.shape[1]) * (2 * MAX_SYMBOLS)
+    columns = checked_columns(table_of_column, class_of_row, tables)
+    if columns.shape[1] != symbols.shape[1]:
+        raise ValueError(f"table_of_column is for {columns.shape[1]} columns, the symbols have {symbols.shape[1]}")
+    classes = checked_classes(class_of_row, (len(symbols),), columns)
     if symbols.size and symbols.max() >= tables.num_symbols:
         raise ValueError(f"symbol {symbols.max()} is not one of the {tables.num_symbols} that the tables have")
     states, words = np.full(num_lanes, INITIAL_STATE, np.uint32), np.empty(symbols.size, np.uint16)
-    first = rans_kernels.encode(symbols.ravel(), rows, tables.divisors.ravel(), states, words)
-    words = words[first:]
-    stream = np.empty(_HEADER_BYTES + 4 * num_lanes + 2 * words.size, np.uint8)
-    stream[:_HEADER_BYTES].view("<u4")[:] = symbols.size, num_lanes
-    stream[_HEADER_BYTES : _HEADER_BYTES + 4 * num_lanes].view("<u4")[:] = states
-    stream[_HEADER_BYTES + 4 * num_lanes :].view("<u2")[:] = words
-    return stream
+    if symbols.size:
+        starts = rans_kernels.table_starts(columns, 2 * MAX_SYMBOLS)
+        first = rans_kernels.encode(symbols.ravel(), starts, classes, tables.divisors.ravel(), states, words)
+        words = words[first:]
+    header = np.array([symbols.size, num_lanes, *states], "<u4")
+    return np.concatenate([header.view(np.uint8), words.astype("<u2", copy=False).view(np.uint8)])
 
 
 def decode(
-    stream: np.ndarray, num_rows: int, table_of_column: np.ndarray, tables: Tables, out: np.ndarray | None = None, class_of_row=None
+    stream: np.ndarray,
+    num_rows: int,
+    table_of_column: np.ndarray,
+    tables: Tables,
+    out: np.ndarray | None = None,
+    class_of_row: np.ndarray | None = None,
 ) -> np.ndarray:
-    if class_of_row is not None:
-        return decode(stream, 1, np.asarray(table_of_column)[class_of_row].ravel(), tables).reshape(num_rows, -1)
     """The symbols that were encoded, uint8 `[num_rows, column]`, in `out` when it is given.
 
-    `table_of_column` and `tables` are those of the encoder; under others the outcome is CorruptFrame or wrong
-    symbols. Raises CorruptFrame when `stream` (uint8 `[byte]`) is not one of `num_rows * columns` symbols
-    or its states and words do not come out even; `out` is then part-written. Raises ValueError when a column's
-    table does not exist, or `out` is not C-contiguous uint8 `[num_rows, column]`. Releases the GIL.
+    `table_of_column`, `tables` and `class_of_row` are those of the encoder; under others the outcome is
+    CorruptFrame or wrong symbols. Raises CorruptFrame when `stream` (uint8 `[byte]`) is not one of
+    `num_rows * columns` symbols or its states and words do not come out even; `out` is then part-written. Raises
+    ValueError when a table or a class does not exist, an array has another dtype or shape than `encode` asks for,
+    or `out` is not C-contiguous uint8 `[num_rows, column]`. Releases the GIL.
     """
-    num_columns = len(table_of_column)
-    rows = checked_columns(table_of_column, tables, num_columns) * NUM_SLOTS
+    columns = checked_columns(table_of_column, class_of_row, tables)
+    num_columns = columns.shape[1]
     states, words = parse(stream, num_rows * num_columns)
     out = _room(num_rows, num_columns, out)
+    classes = checked_classes(class_of_row, (num_rows,), columns)
+    num_words = 0
     if out.size:
-        rows = rows[np.arange(num_columns + rans_kernels.COLUMNS_READ_AHEAD) % num_columns]
-        num_words = rans_kernels.decode(words, states, rows, num_columns, tables.slots.ravel(), out.ravel())
-    else:
-        num_words = 0
-    if num_words != words.size - rans_kernels.WORDS_READ_AHEAD or (states != INITIAL_STATE).any():
+        starts = rans_kernels.table_starts(columns, NUM_SLOTS)
+        num_words = rans_kernels.decode(words, states, starts, classes, tables.slots.ravel(), out.ravel())
+    if num_words != words.size - rans_kernels.WORDS_READ_AHEAD or states.tolist() != [INITIAL_STATE] * states.size:
         raise CorruptFrame("the entropy-coded stream does not end where its symbols do")
     return out
 
 
-def checked_columns(table_of_column: np.ndarray, tables: Tables, num_columns: int) -> np.ndarray:
-    """`table_of_column` as uint32 `[num_columns]`. Raises ValueError when a column names no table there is."""
+def checked_columns(table_of_column: np.ndarray, class_of_row: np.ndarray | None, tables: Tables) -> np.ndarray:
+    """`table_of_column` as int64 `[class, column]`, of one class when there is no `class_of_row`.
+
+    Raises ValueError when it is not integers of that shape (`[column]` when there are no classes), or a column
+    names no table there is.
+    """
     given = np.asarray(table_of_column)
-    if given.shape != (num_columns,) or (given.size and given.dtype.kind not in "iu"):
-        raise ValueError(f"table_of_column must be {num_columns} integers, got {given.dtype} {given.shape}")
-    if given.size and not (given.min() >= 0 and given.max() < tables.num_tables):
+    if given.ndim != (1 if class_of_row is None else 2) or (given.size and given.dtype.kind not in "iu"):
+        shape = "[column]" if class_of_row is None else "[class, column]"
+        raise ValueError(f"table_of_column must be integers {shape}, got {given.dtype} {given.shape}")
+    columns = np.ascontiguousarray(given, np.int64)
+    if not rans_kernels.all_below(columns.ravel(), tables.num_tables):
         raise ValueError(f"table_of_column names tables outside of [0, {tables.num_tables})")
-    return given.astype(np.uint32)
+    return columns if columns.ndim == 2 else columns[None]
+
+
+def checked_classes(class_of_row: np.ndarray | None, shape: tuple[int, ...], columns: np.ndarray) -> np.ndarray:
+    """`class_of_row` as int64 of `shape`, whose last axis is rows, for `columns` `[class, column]`.
+
+    All 0 when it is None (and empty when there are no columns: rows of nothing take no memory, however many).
+    Raises ValueError when it is not integers of that shape, or names a class that does not exist.
+    """
+    if class_of_row is None:
+        return np.zeros(shape if columns.size else 0, np.int64)
+    given = np.asarray(class_of_row)
+    if given.shape != shape or (given.size and given.dtype.kind not in "iu"):
+        raise ValueError(f"class_of_row must be integers {shape}, got {given.dtype} {given.shape}")
+    classes = np.ascontiguousarray(given, np.int64)
+    if not rans_kernels.all_below(classes.ravel(), len(columns)):
+        raise ValueError(f"class_of_row names classes outside of [0, {len(columns)})")
+    return classes
 
 
 def _room(num_rows: int, num_columns: int, out: np.ndarray | None) -> np.ndarray:
@@ -132,16 +167,18 @@ def parse(stream: np.ndarray, num_symbols: int) -> tuple[np.ndarray, np.ndarray]
         raise ValueError(f"a stream is uint8 [byte], got {stream.dtype} {stream.shape}")
     if stream.size < _HEADER_BYTES:
         raise CorruptFrame(f"{stream.size} bytes are too few for an entropy-coded stream")
-    stated, num_lanes = np.ascontiguousarray(stream[:_HEADER_BYTES]).view("<u4").tolist()
+    stream = np.ascontiguousarray(stream)
+    stated, num_lanes = struct.unpack_from("<II", stream.data)
     if stated != num_symbols:
         raise CorruptFrame(f"the stream holds {stated} symbols, expected {num_symbols}")
     start = _HEADER_BYTES + 4 * num_lanes
     if num_lanes not in LANES or stream.size < start or stream.size % 2:
         raise CorruptFrame(f"a stream of {num_lanes} lanes cannot have {stream.size} bytes")
-    states = np.ascontiguousarray(stream[_HEADER_BYTES:start]).view("<u4").astype(np.uint32)
-    if states.min() < INITIAL_STATE:
+    states = np.frombuffer(stream, "<u4", num_lanes, _HEADER_BYTES).astype(np.uint32)
+    if min(states.tolist()) < INITIAL_STATE:
         raise CorruptFrame("a lane of the stream begins below its range")
     num_words = (stream.size - start) // 2
-    words = np.zeros(num_words + rans_kernels.WORDS_READ_AHEAD, np.uint16)
-    words[:num_words] = np.ascontiguousarray(stream[start:]).view("<u2")
+    words = np.empty(num_words + rans_kernels.WORDS_READ_AHEAD, np.uint16)
+    words[:num_words] = np.frombuffer(stream, "<u2", num_words, start)
+    words[num_words:] = 0
     return states, words

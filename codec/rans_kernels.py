@@ -42,22 +42,55 @@ _SPREAD = _spread()
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def all_below(values: np.ndarray, bound: int) -> bool:
+    """Whether every one of flat int64 `values` is in [0, bound)."""
+    inside = True
+    for value in values:
+        inside &= (value >= 0) & (value < bound)
+    return inside
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def table_starts(table_of_column: np.ndarray, table_size: int) -> np.ndarray:
+    """Where tables of `table_size` begin, uint32 `[class, column + COLUMNS_READ_AHEAD]`.
+
+    From int64 `table_of_column` `[class, column]`; goes round after the last column, and means nothing without one.
+    """
+    num_classes, num_columns = table_of_column.shape
+    starts = np.empty((num_classes, num_columns + COLUMNS_READ_AHEAD), np.uint32)
+    for row_class in range(num_classes):
+        for column in range(num_columns):
+            starts[row_class, column] = table_of_column[row_class, column] * table_size
+        for column in range(num_columns, num_columns + COLUMNS_READ_AHEAD):
+            starts[row_class, column] = starts[row_class, column - num_columns]
+    return starts
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def encode(
-    symbols: np.ndarray, rows: np.ndarray, divisors: np.ndarray, states: np.ndarray, words: np.ndarray
+    symbols: np.ndarray,
+    starts: np.ndarray,
+    class_of_row: np.ndarray,
+    divisors: np.ndarray,
+    states: np.ndarray,
+    words: np.ndarray,
 ) -> np.uint64:
     """Codes flat uint8 `symbols`, last one first, into the end of uint16 `words`, which is as long.
 
-    `rows` uint32 `[column]` is where each column's table begins in `divisors`, flat uint64 as `Tables.divisors`.
-    Leaves the lanes' final states in uint32 `states`; returns where in `words` the stream begins.
+    `starts` as `table_starts` makes them, for `divisors`, flat uint64 as `Tables.divisors`; `class_of_row` int64
+    `[row]`. Leaves the lanes' final states in uint32 `states`; returns where in `words` the stream begins.
     """
     last_lane = np.uint64(states.size - 1)
     first = np.uint64(words.size)
-    column = np.uint64(0)
+    width, flat = np.uint64(starts.shape[1]), starts.ravel()
+    num_columns = width - np.uint64(COLUMNS_READ_AHEAD)
+    row, column, begin = class_of_row.size, np.uint64(0), np.uint64(0)
     for position in range(symbols.size - 1, -1, -1):
         if column == 0:
-            column = np.uint64(rows.size)
+            row -= 1
+            column, begin = num_columns, np.uint64(class_of_row[row]) * width
         column -= np.uint64(1)
-        entry = np.uint64(rows[column]) + (np.uint64(symbols[position]) << np.uint64(1))
+        entry = np.uint64(flat[begin + column]) + (np.uint64(symbols[position]) << np.uint64(1))
         reciprocal, packed = divisors[entry], divisors[entry + np.uint64(1)]
         frequency, start = packed & np.uint64(0xFFFF), packed >> np.uint64(32)
         lane = np.uint64(position) & last_lane
@@ -77,14 +110,14 @@ def _decode_1(
     lane: int,
     words: np.ndarray,
     word: int,
-    row: int,
+    start: int,
     slots: np.ndarray,
     out: np.ndarray,
     position: int,
 ) -> np.uint64:
-    """Decodes one symbol of one lane, under the table that begins at `row`; returns how many words it took."""
+    """Decodes one symbol of one lane, under the table that begins at `start`; returns how many words it took."""
     state = states[lane]
-    slot = slots[np.uint64(row) + np.uint64(state & np.uint32(4095))]
+    slot = slots[np.uint64(start) + np.uint64(state & np.uint32(4095))]
     out[position] = np.uint8(slot)
     frequency = ((slot >> np.uint32(8)) & np.uint32(4095)) + np.uint32(1)
     state = np.uint32(frequency * (state >> np.uint32(12)) + (slot >> np.uint32(20)))
@@ -98,42 +131,39 @@ def _decode_1(
 def _decode_symbols(
     words: np.ndarray,
     states: np.ndarray,
-    rows: np.ndarray,
-    num_columns: int,
+    starts: np.ndarray,
+    class_of_row: np.ndarray,
     slots: np.ndarray,
     out: np.ndarray,
     begin: int,
     word: int,
 ) -> np.uint64:
     """Decodes symbols [begin, out.size), the first of them with the words from `word` on; returns words read."""
-    last_lane, eight, size = np.uint64(states.size - 1), np.uint64(8), np.uint64(out.size)
+    last_lane, one = np.uint64(states.size - 1), np.uint64(1)
     num_words = np.uint64(words.size - WORDS_READ_AHEAD)
-    columns, column = np.uint64(num_columns), np.uint64(begin) % np.uint64(num_columns)
-    step = eight % columns
-    next_word = np.uint64(word)
-    for position in range(np.uint64(begin), size, eight):
-        if next_word > num_words:
-            break
-        lane = position & last_lane
-        if position + eight <= size:
-            for i in range(eight):
-                next_word += _decode_1(states, lane + i, words, next_word, rows[column + i], slots, out, position + i)
-        else:
-            for i in range(size - position):
-                next_word += _decode_1(states, lane + i, words, next_word, rows[column + i], slots, out, position + i)
-        column += step
-        if column >= columns:
-            column -= columns
+    num_columns = np.uint64(starts.shape[1] - COLUMNS_READ_AHEAD)
+    column, next_word, position = np.uint64(begin) % num_columns, np.uint64(word), np.uint64(begin)
+    for row in range(np.uint64(begin) // num_columns, np.uint64(class_of_row.size)):
+        row_class = class_of_row[row]
+        while column < num_columns:
+            if next_word > num_words:
+                return next_word
+            next_word += _decode_1(
+                states, position & last_lane, words, next_word, starts[row_class, column], slots, out, position
+            )
+            position += one
+            column += one
+        column = np.uint64(0)
     return next_word
 
 
 @intrinsic
 def _decode_8(
-    typing: Any, states: Any, lane: Any, words: Any, word: Any, rows: Any, column: Any, slots: Any, spread: Any,
+    typing: Any, states: Any, lane: Any, words: Any, word: Any, starts: Any, first: Any, slots: Any, spread: Any,
     out: Any, position: Any,
 ) -> Any:  # fmt: skip
-    """One step of lanes [lane, lane + 8), as `_decode_symbols` does it; returns how many words they read."""
-    arrays = (states, words, rows, slots, spread, out)
+    """One step of lanes [lane, lane + 8), their tables' starts from `first` on; returns how many words they read."""
+    arrays = (states, words, starts, slots, spread, out)
     if [array.dtype for array in arrays] != [
         types.uint32,
         types.uint16,
@@ -144,7 +174,7 @@ def _decode_8(
     ]:
         raise TypingError("arrays of other types")
     signature = types.uint64(
-        states, types.uint64, words, types.uint64, rows, types.uint64, slots, spread, out, types.uint64
+        states, types.uint64, words, types.uint64, starts, types.uint64, slots, spread, out, types.uint64
     )
     return signature, _emit_decode_8
 
@@ -165,9 +195,9 @@ def _emit_decode_8(context: Any, builder: Any, signature: Any, arguments: Any) -
     def all_lanes(value: int) -> ir.Constant:
         return ir.Constant(_WORDS, [value] * 8)
 
-    lane, word, column, position = (arguments[index] for index in (1, 3, 5, 9))
+    lane, word, first, position = (arguments[index] for index in (1, 3, 5, 9))
     state = load(0, lane, _WORDS)
-    index = builder.add(builder.and_(state, all_lanes(4095)), load(4, column, _WORDS))
+    index = builder.add(builder.and_(state, all_lanes(4095)), load(4, first, _WORDS))
     base = pointer(6, ir.Constant(_LONG, 0), _BYTE)
     scale = ir.Constant(_BYTE, 4)
     slot = call("llvm.x86.avx2.gather.d.d.256", _WORDS, all_lanes(0), base, index, all_lanes(-1), scale)
@@ -186,37 +216,86 @@ def _emit_decode_8(context: Any, builder: Any, signature: Any, arguments: Any) -
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _gather_starts(starts: np.ndarray, class_of_row: np.ndarray, position: int, eight: np.ndarray) -> None:
+    """Where the tables of the symbols from `position` on begin, into uint32 `eight`; across rows of any class."""
+    num_columns = np.uint64(starts.shape[1] - COLUMNS_READ_AHEAD)
+    row, column = position // num_columns, position % num_columns
+    for i in range(eight.size):
+        eight[i] = starts[class_of_row[row], column]
+        column += np.uint64(1)
+        if column == num_columns:
+            row, column = row + np.uint64(1), np.uint64(0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _end_of_run(class_of_row: np.ndarray, row: np.uint64) -> np.uint64:
+    """The first row after `row` that is of another class, or the number of rows."""
+    end = row + np.uint64(1)
+    while end < np.uint64(class_of_row.size) and class_of_row[end] == class_of_row[row]:
+        end += np.uint64(1)
+    return end
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def _decode_blocks(
-    words: np.ndarray, states: np.ndarray, rows: np.ndarray, num_columns: int, slots: np.ndarray, out: np.ndarray
+    words: np.ndarray,
+    states: np.ndarray,
+    starts: np.ndarray,
+    class_of_row: np.ndarray,
+    slots: np.ndarray,
+    out: np.ndarray,
 ) -> Any:
-    """`_decode_symbols` for all of them, eight at a time as far as there are eight."""
+    """`_decode_symbols` for all of them, eight at a time as far as there are eight.
+
+    Goes from run to run of rows of one class. The eight symbols that reach over a run's end get their tables'
+    starts from `seam`, filled before the run, because a vector loaded right after its parts are stored stalls.
+    """
     last_lane, eight = np.uint64(states.size - 1), np.uint64(8)
     num_words = np.uint64(words.size - WORDS_READ_AHEAD)
-    columns, column = np.uint64(num_columns), np.uint64(0)
-    step = eight % columns
+    width = np.uint64(starts.shape[1])
+    num_columns = width - np.uint64(COLUMNS_READ_AHEAD)
+    step, flat = eight % num_columns, starts.ravel()
+    seam = np.empty(8, np.uint32)
     end = np.uint64(out.size) & ~np.uint64(7)
-    word = np.uint64(0)
-    for position in range(np.uint64(0), end, eight):
-        if word > num_words:
-            break
-        word += _decode_8(states, position & last_lane, words, word, rows, column, slots, _SPREAD, out, position)
-        column += step
-        if column >= columns:
-            column -= columns
-    return _decode_symbols(words, states, rows, num_columns, slots, out, end, word)
+    word = position = np.uint64(0)
+    while position < end:
+        row, column = position // num_columns, position % num_columns
+        first = np.uint64(class_of_row[row]) * width
+        run_end = _end_of_run(class_of_row, row) * num_columns
+        inside = run_end & ~np.uint64(7)
+        if inside < end:
+            _gather_starts(starts, class_of_row, inside, seam)
+        for block in range(position, inside, eight):
+            if word > num_words:
+                return word
+            word += _decode_8(states, block & last_lane, words, word, flat, first + column, slots, _SPREAD, out, block)
+            column += step
+            if column >= num_columns:
+                column -= num_columns
+        position = inside
+        if inside < run_end and inside < end:
+            if word > num_words:
+                return word
+            word += _decode_8(states, inside & last_lane, words, word, seam, np.uint64(0), slots, _SPREAD, out, inside)
+            position += eight
+    return _decode_symbols(words, states, starts, class_of_row, slots, out, end, word)
 
 
 def decode(
-    words: np.ndarray, states: np.ndarray, rows: np.ndarray, num_columns: int, slots: np.ndarray, out: np.ndarray
+    words: np.ndarray,
+    states: np.ndarray,
+    starts: np.ndarray,
+    class_of_row: np.ndarray,
+    slots: np.ndarray,
+    out: np.ndarray,
 ) -> int:
-    """Decodes flat uint8 `out.size` symbols; returns the words read, more than there are when there were too few.
+    """Decodes flat uint8 `out`, at least one symbol; returns the words read, or more than there are if too few.
 
     `words` uint16, `WORDS_READ_AHEAD` longer than the stream's; `states` uint32 `[lane]`, left as they end;
-    `rows` uint32 `[num_columns + COLUMNS_READ_AHEAD]`, where each column's table begins in `slots` (flat
-    uint32, as `Tables.slots`), going round after the last column.
+    `starts` as `table_starts` makes them, for `slots`, flat uint32 as `Tables.slots`; `class_of_row` int64 `[row]`.
     """
     if HAS_AVX2:
-        read: np.uint64 = _decode_blocks(words, states, rows, num_columns, slots, out)
+        read: np.uint64 = _decode_blocks(words, states, starts, class_of_row, slots, out)
     else:
-        read = _decode_symbols(words, states, rows, num_columns, slots, out, 0, 0)
+        read = _decode_symbols(words, states, starts, class_of_row, slots, out, 0, 0)
     return int(read)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -75,11 +76,22 @@ class Rotary:
         x, pairs = keys.float(), len(self.frequencies)
         if not pairs:
             return x
-        positions = torch.arange(start, start + x.shape[1], dtype=torch.float32, device=x.device)
-        angles = positions[:, None] * self.frequencies.to(x.device)  # [token, pair]
-        cos, sin = angles.cos() * scaling, angles.sin() * (scaling * direction)
-        first, second, rest = x[..., :pairs], x[..., pairs : 2 * pairs], x[..., 2 * pairs :]
-        return torch.cat([first * cos - second * sin, second * cos + first * sin, rest], dim=-1)
+        cos, sin = _cos_sin(self, start, x.shape[1], x.device)
+        cos, sin = cos * scaling, sin * (scaling * direction)
+        first, second = x[..., :pairs], x[..., pairs : 2 * pairs]
+        turned = torch.empty_like(x, memory_format=torch.contiguous_format)
+        torch.mul(first, cos, out=turned[..., :pairs]).addcmul_(second, sin, value=-1)
+        torch.mul(second, cos, out=turned[..., pairs : 2 * pairs]).addcmul_(first, sin)
+        turned[..., 2 * pairs :] = x[..., 2 * pairs :]
+        return turned
+
+
+@lru_cache(maxsize=64)  # the layers of a chunk share theirs
+def _cos_sin(rotary: Rotary, start: int, count: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of the angles at positions from `start` on, float32 `[token, pair]`."""
+    positions = torch.arange(start, start + count, dtype=torch.float32, device=device)
+    angles = positions[:, None] * rotary.frequencies.to(device)
+    return angles.cos(), angles.sin()
 
 
 def _parameters(rotary: Mapping[str, Any], key_dim: int) -> tuple[torch.Tensor, float]:

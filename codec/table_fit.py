@@ -15,22 +15,21 @@ import numpy as np
 
 from codec.column_tables import (
     ESCAPE,
-    HALVES,
     NUM_EXPECTATIONS,
     NUM_SCALES,
     NUM_SYMBOLS,
     NUM_TABLES,
     REACH,
+    SMALLEST_SCALE,
     ColumnTables,
     histograms,
     shifted,
 )
 from codec.emphasis import CLASSES
-from codec.rans_tables import NUM_SLOTS, fit_tables
+from codec.rans_tables import fit_tables
 
-_ROUNDS = 6
+_ROUNDS = 4
 _EXPONENTS = (0.9, 1.6)
-_SMALLEST_SCALE = 2.0**-4
 _PRIOR = 500.0  # numbers that a table's beginning counts for
 
 
@@ -45,19 +44,19 @@ class SeenColumns:
 
 def fit_column_tables(seen: Sequence[SeenColumns]) -> ColumnTables:
     prior = _generalized_gaussians()
-    tables = ColumnTables(_with_halves(prior), np.full((NUM_EXPECTATIONS + 1, NUM_TABLES + 1), 1, np.uint16) * _flat())
+    tables = ColumnTables(fit_tables(prior).frequencies, np.repeat(_flat(), NUM_EXPECTATIONS + 1, axis=0))
     for _ in range(_ROUNDS):
-        counts, side = np.zeros((HALVES, NUM_SYMBOLS)), np.zeros((NUM_EXPECTATIONS + 1, NUM_TABLES + 1))
+        counts, side = np.zeros((NUM_TABLES, NUM_SYMBOLS)), np.zeros((NUM_EXPECTATIONS + 1, NUM_TABLES + 1))
         for each in seen:
             chosen = tables.choose(each.symbols, each.classes, each.expected)
             np.add.at(side, (each.expected, chosen), 1)
             side[-1, :CLASSES] += np.bincount(each.classes, minlength=CLASSES)
             coded = np.flatnonzero(chosen)
-            under = shifted(chosen[coded].astype(np.int64) - 1)
+            under = shifted(chosen[coded] - 1)
             for number in np.unique(each.classes):
                 rows = each.symbols[each.classes == number]
                 np.add.at(counts, under[number], histograms(rows[:, coded]))
-        tables = ColumnTables(_with_halves(_symmetric(counts) + _PRIOR * prior), _sides(side))
+        tables = ColumnTables(fit_tables(_symmetric(counts) + _PRIOR * prior).frequencies, _sides(side))
     return tables
 
 
@@ -66,7 +65,7 @@ def _generalized_gaussians() -> np.ndarray:
     edges = (np.arange(-64 * REACH - 32, 64 * REACH + 33)[:-1] + 0.5) / 64
     symbols = np.rint(edges).astype(np.int64) + REACH
     rows = []
-    for scale in _SMALLEST_SCALE * np.exp2(np.arange(NUM_SCALES) / 2):
+    for scale in SMALLEST_SCALE * np.exp2(np.arange(NUM_SCALES) / 2):
         for exponent in _EXPONENTS:
             density = np.exp(-((np.abs(edges) / scale) ** exponent))
             row = np.bincount(symbols, density, minlength=NUM_SYMBOLS)
@@ -81,23 +80,16 @@ def _symmetric(counts: np.ndarray) -> np.ndarray:
     return both
 
 
-def _with_halves(counts: np.ndarray) -> np.ndarray:
-    halves = np.zeros(NUM_SYMBOLS)
-    halves[[REACH, REACH + 1]] = 1
-    return fit_tables(np.vstack([counts, halves])).frequencies
-
-
 def _flat() -> np.ndarray:
     """Frequencies under which no choice is dearer than another, near enough."""
     return fit_tables(np.ones((1, NUM_TABLES + 1))).frequencies
 
 
 def _sides(side: np.ndarray) -> np.ndarray:
-    """`HALVES` and classes that were never seen stay possible, at the least frequency there is."""
+    """Choices and classes that were never seen stay possible, at the least frequency there is."""
     side = side.copy()
     for row in np.flatnonzero(side[:-1].sum(axis=1) == 0):  # never seen: as what was seen nearest to it
         seen = np.flatnonzero(side[:-1].sum(axis=1) >= 1)
         side[row] = side[seen[np.abs(seen - row).argmin()]] * 0.5 if seen.size else 1
-    side[:-1, 1 + HALVES] = side[:-1].sum(axis=1) / NUM_SLOTS * 64
     side[-1, :CLASSES] += 1
     return fit_tables(side + 0.02).frequencies

@@ -16,13 +16,12 @@ nearly zero that it is sent as zero; so the expected loss is about a constant ti
 Quality `progressive` is all three levels in one frame, `high` in the end. The step of `small` codes the
 components; half of it codes what that left, which makes `balanced`; half of that what is still left. A
 reader with little time takes the first sections only (`Codec.coarser`, `bytes_needed`): all bands at
-`small` come first, then all refinements to `balanced`, then the last. What is left of a component that was
-not rounded to zero is spread evenly over two of the next steps, so its column costs one bit: `HALVES`.
+`small` come first, then all refinements to `balanced`, then the last (`codec.refinement`).
 
 Sections, under the first layer of their band. `sinks` (U16 or U32), in chunks that begin a prompt: the bits
 of the first tokens, layer by layer, keys `[kv_head, token, dim]` before values. `0.emphasis` (U8): a
 `codec.rans` stream of all bands' classes `[band, token]`. `kv` (U8): the columns' stream; `finer` and
-`finest`, the refinements, are two more.
+`finest` (U8): the refinements.
 """
 
 from __future__ import annotations
@@ -33,24 +32,24 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 
-from codec import rans
+from codec import column_codes, rans, refinement
 from codec.band import Band
 from codec.bits import bits_of
 from codec.codable import codable, require_codable, rows_of, write
 from codec.codec import Codec, ReadSection, Sections
-from codec.column_codes import pack, unpack
+from codec.column_codes import RAREST
 from codec.column_tables import NUM_EXPECTATIONS, expectations
 from codec.emphasis import CLASSES, step_factors
 from codec.errors import CorruptFrame, MissingProfile
 from codec.kv_array import KVArray
 from codec.profile import Profile
 from codec.profiles import registered
+from codec.refinement import Cells
 from codec.spec import KVSpec
 
 PROGRESSIVE = "progressive"
 _NAMES = ("kv", "finer", "finest")
 _STAGES: Mapping[str, int] = {"small": 1, "balanced": 2, "high": 3}
-_EVEN = 0.55  # of a column's numbers not zero: then one bit for what is left of each is cheaper than a table
 _SMALLEST_STEP, _LARGEST_STEP = 2.0**-100, 2.0**100  # no emphasis makes a float32 of these zero, or infinite
 
 
@@ -71,11 +70,7 @@ class Transform(Codec):
         if not all(_SMALLEST_STEP <= step <= _LARGEST_STEP for step in steps):
             raise CorruptFrame(f"quality {quality!r} means steps of {steps}, which none can be coded with")
         self._stages = [(name, np.float32(step)) for name, step in zip(_NAMES, steps, strict=False)]
-        self._expected = {
-            (band.first, name): expectations(band.deviations, step)
-            for band in profile.bands
-            for name, step in zip(_NAMES, steps, strict=False)
-        }
+        self._expected = [expectations(band.deviations, steps[0]) for band in profile.bands]
 
     def params(self) -> dict[str, Any]:
         return {"profile": self._profile.fingerprint, "quality": self._quality}
@@ -115,16 +110,24 @@ class Transform(Codec):
         classes = [band.emphasis.of(z, band.deviations) for band, z in zip(self._profile.bands, left, strict=True)]
         table_of_column = np.full(kv.num_tokens - exact, NUM_EXPECTATIONS)
         yield "0.emphasis", rans.encode(np.stack(classes), table_of_column, self._profile.tables.sides, 8)
-        is_even = [np.zeros(z.shape[1], bool) for z in left]
-        for name, step in self._stages:
+        cells = []
+        for index, band in enumerate(self._profile.bands):
+            multiples = left[index] / (self._stages[0][1] * step_factors(classes[index]))
+            require_codable(self.id, multiples)
+            expected, rarest = self._expected[index], 0.0 if len(self._stages) > 1 else RAREST
+            packed = column_codes.pack(self._profile.tables, multiples, classes[index], expected, rarest)
+            yield f"{band.first}.{_NAMES[0]}", packed
+            if len(self._stages) > 1:
+                columns = column_codes.unpack(self._profile.tables, packed, classes[index], expected)
+                multiples[:, columns.coded] -= columns.multiples
+                left[index] = multiples
+                cells.append(Cells.of(columns, classes[index], expected))
+        for name, _ in self._stages[1:]:
             for index, band in enumerate(self._profile.bands):
-                steps = step * step_factors(classes[index])
-                packed = self._packed(band, name, left[index] / steps, classes[index], is_even[index])
+                left[index] *= 2
+                packed = refinement.pack(cells[index], left[index], classes[index])
                 yield f"{band.first}.{name}", packed
-                if len(self._stages) > 1:
-                    columns, multiples = self._unpacked(band, name, packed, classes[index])
-                    left[index][:, columns] -= multiples * steps
-                    is_even[index] = _is_even(left[index] / steps, columns, multiples)
+                left[index] -= refinement.unpack(cells[index], packed, classes[index])
 
     def decode(self, read: ReadSection, out: KVArray, start: int, to: int) -> Iterator[int]:
         exact = self._num_sinks(out, start)
@@ -133,7 +136,7 @@ class Transform(Codec):
             if exact:
                 self._read_sinks(band, read, out, exact, to)
             if classes is not None:
-                self._read_rows(band, read, classes[index], out.tokens(exact, out.num_tokens), to + exact)
+                self._read_rows(index, read, classes[index], out.tokens(exact, out.num_tokens), to + exact)
             yield band.end
 
     def _num_sinks(self, kv: KVArray, start: int) -> int:
@@ -153,17 +156,6 @@ class Transform(Codec):
         require_codable(self.id, z)
         return z
 
-    def _packed(
-        self, band: Band, name: str, multiples: np.ndarray, classes: np.ndarray, is_even: np.ndarray
-    ) -> np.ndarray:
-        require_codable(self.id, multiples)
-        return pack(self._profile.tables, multiples, classes, self._expected[band.first, name], is_even)
-
-    def _unpacked(
-        self, band: Band, name: str, packed: np.ndarray, classes: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        return unpack(self._profile.tables, packed, classes, self._expected[band.first, name])
-
     def _read_classes(self, read: ReadSection, num_tokens: int) -> np.ndarray:
         """Uint8 `[band, token]`."""
         table_of_column = np.full(num_tokens, NUM_EXPECTATIONS)
@@ -174,23 +166,26 @@ class Transform(Codec):
         return classes
 
     @np.errstate(over="ignore", invalid="ignore")  # what comes of a forged frame's numbers, `write` refuses
-    def _read_rows(self, band: Band, read: ReadSection, classes: np.ndarray, out: KVArray, to: int) -> None:
-        self._write(band, band.channels(*self._read_components(band, read, classes)), out, to)
+    def _read_rows(self, index: int, read: ReadSection, classes: np.ndarray, out: KVArray, to: int) -> None:
+        band = self._profile.bands[index]
+        self._write(band, band.channels(*self._read_components(index, read, classes)), out, to)
 
-    def _read_components(self, band: Band, read: ReadSection, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Which components are not zero, and float32 `[token, those]`."""
-        (name, step), *refinements = self._stages
-        columns, z = self._unpacked(band, name, read(f"{band.first}.{name}", np.uint8), classes)
-        factors = step_factors(classes)
-        z *= step * factors
-        if not refinements:
-            return columns, z
-        whole = np.zeros((len(classes), len(band.deviations)), np.float32)
-        whole[:, columns] = z
-        for name, step in refinements:
-            columns, z = self._unpacked(band, name, read(f"{band.first}.{name}", np.uint8), classes)
-            whole[:, columns] += z * (step * factors)
-        return np.arange(whole.shape[1]), whole
+    def _read_components(self, index: int, read: ReadSection, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Which components of a band are not zero, and float32 `[token, those]`."""
+        first, expected = self._profile.bands[index].first, self._expected[index]
+        steps = self._stages[0][1] * step_factors(classes)
+        packed = read(f"{first}.{_NAMES[0]}", np.uint8)
+        columns = column_codes.unpack(self._profile.tables, packed, classes, expected)
+        if len(self._stages) == 1:
+            return columns.coded, columns.multiples * steps
+        cells = Cells.of(columns, classes, expected)
+        whole = np.zeros(cells.width.shape, np.float32)
+        whole[:, columns.coded] = columns.multiples
+        for stage, (name, _) in enumerate(self._stages[1:], start=1):
+            moves = refinement.unpack(cells, read(f"{first}.{name}", np.uint8), classes)
+            whole += moves * np.float32(0.5**stage)
+        coded = np.flatnonzero(whole.any(axis=0))
+        return coded, whole[:, coded] * steps
 
     def _read_sinks(self, band: Band, read: ReadSection, out: KVArray, exact: int, to: int) -> None:
         parts = list(_sinks(band, out, exact))
@@ -206,13 +201,13 @@ class Transform(Codec):
             keys = out.keys[layer][:, :exact]
             write(self._profile.rotary[layer].move(keys, 0, to), keys)
 
-    def _write(self, band: Band, x: np.ndarray, out: KVArray, to: int) -> None:
+    def _write(self, band: Band, x: torch.Tensor, out: KVArray, to: int) -> None:
         """The band's channels `[token, channel]` to `out`, whose first token is to stand at position `to`."""
-        begin, rows = 0, torch.from_numpy(x)
+        begin = 0
         for layer in range(band.first, band.end):
             for room, rotary in ((out.keys[layer], self._profile.rotary[layer]), (out.values[layer], None)):
                 heads, num_tokens, dim = room.shape
-                part = rows[:, begin : begin + heads * dim].view(num_tokens, heads, dim).transpose(0, 1)
+                part = x[:, begin : begin + heads * dim].view(num_tokens, heads, dim).transpose(0, 1)
                 begin += heads * dim
                 write(part if rotary is None else rotary.put_on(part, to), room)
 
@@ -234,11 +229,3 @@ def _sinks(band: Band, kv: KVArray, exact: int) -> Iterator[torch.Tensor]:
     for layer in range(band.first, band.end):
         yield kv.keys[layer][:, :exact]
         yield kv.values[layer][:, :exact]
-
-
-def _is_even(left: np.ndarray, columns: np.ndarray, multiples: np.ndarray) -> np.ndarray:
-    """Columns `[component]` of which most numbers were not zero, and all that is left is within half a step."""
-    is_even = np.zeros(left.shape[1], bool)
-    is_even[columns] = np.count_nonzero(multiples, axis=0) >= _EVEN * len(multiples)
-    is_even[(np.abs(left) > 0.5).any(axis=0)] = False
-    return is_even

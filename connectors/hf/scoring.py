@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
-from codec import Codec, Frame, KVArray, KVSpec, decode_chunk, encode_chunk
+from codec import Codec, Frame, KVArray, KVSpec, bytes_needed, decode_chunk, encode_chunk, read_header
 
 _TOKENS_AT_ONCE = 32  # a vocabulary's worth of float64 for each adds up
 
@@ -64,14 +64,15 @@ def kv_of(spec: KVSpec, cache: DynamicCache) -> KVArray:
     return KVArray(spec, keys, tuple(layer.values[0].to(dtype) for layer in cache.layers))
 
 
-def through_frames(codec: Codec, kv: KVArray, chunk_tokens: int) -> tuple[int, KVArray]:
-    """Bytes of the frames, one per chunk, and what they decode to."""
+def through_frames(codec: Codec, kv: KVArray, chunk_tokens: int, quality: str | None = None) -> tuple[int, KVArray]:
+    """Bytes of the frames, one per chunk, and what they decode to: as far as `quality` needs them, if one is given."""
     num_bytes, decoded = 0, KVArray.empty(kv.spec, kv.num_tokens)
     for start in range(0, kv.num_tokens, chunk_tokens):
         end = min(start + chunk_tokens, kv.num_tokens)
-        frame = encode_chunk(codec, kv.tokens(start, end), "0" * 64, start)
-        decode_chunk(Frame(frame), decoded.tokens(start, end))
-        num_bytes += len(frame)
+        content = encode_chunk(codec, kv.tokens(start, end), "0" * 64, start)
+        needed = bytes_needed(read_header(content), quality)
+        decode_chunk(Frame.begun(content[:needed]), decoded.tokens(start, end), quality=quality)
+        num_bytes += needed
     return num_bytes, decoded
 
 

@@ -14,6 +14,7 @@ class Case:
     table_of_column: np.ndarray
     tables: Tables
     num_lanes: int = 32
+    class_of_row: np.ndarray | None = None
 
 
 @st.composite
@@ -23,13 +24,17 @@ def cases(draw):
     rows, columns = draw(st.integers(0, 12)), draw(st.integers(1, 70))
     num_tables, num_symbols = draw(st.integers(1, 5)), draw(st.integers(1, 256))
     counts = chosen.random((num_tables, num_symbols)) ** draw(st.sampled_from([0, 1, 20, 2000]))
-    table_of_column = chosen.integers(0, num_tables, columns)
     tables = fit_tables(counts)
+    table_of_column, class_of_row = chosen.integers(0, num_tables, columns), None
     if draw(st.booleans()):
-        symbols = symbols_from(tables, table_of_column, rows, seed=draw(st.integers(0, 99)))
+        num_classes = draw(st.integers(1, 20))
+        table_of_column = chosen.integers(0, num_tables, (num_classes, columns))
+        class_of_row = np.repeat(chosen.integers(0, num_classes, rows), draw(st.integers(1, 4)))[:rows]
+    if draw(st.booleans()):
+        symbols = symbols_from(tables, table_of_column, rows, draw(st.integers(0, 99)), class_of_row)
     else:
         symbols = chosen.integers(0, num_symbols, (rows, columns)).astype(np.uint8)
-    return Case(symbols, table_of_column, tables, draw(st.sampled_from([8, 16, 32, 64])))
+    return Case(symbols, table_of_column, tables, draw(st.sampled_from([8, 16, 32, 64])), class_of_row)
 
 
 def laplace_tables(num_tables, scales=None, num_symbols=64):
@@ -39,10 +44,11 @@ def laplace_tables(num_tables, scales=None, num_symbols=64):
     return fit_tables(np.exp(-distance / scales[:, None]))
 
 
-def symbols_from(tables, table_of_column, num_rows, seed=0):
+def symbols_from(tables, table_of_column, num_rows, seed=0, class_of_row=None):
     """Symbols as likely as their tables say, uint8 `[num_rows, column]`."""
-    slots = np.random.default_rng(seed).integers(0, NUM_SLOTS, (num_rows, len(table_of_column)))
-    return (tables.slots[np.asarray(table_of_column)[None, :], slots] & 255).astype(np.uint8)
+    table_of_symbol = np.asarray(table_of_column)[None, :] if class_of_row is None else table_of_column[class_of_row]
+    slots = np.random.default_rng(seed).integers(0, NUM_SLOTS, (num_rows, table_of_symbol.shape[1]))
+    return (tables.slots[table_of_symbol, slots] & 255).astype(np.uint8)
 
 
 def bits_per_symbol(symbols, table_of_column, tables):

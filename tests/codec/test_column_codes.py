@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codec import CorruptFrame, rans
-from codec.column_codes import pack, unpack
-from codec.column_tables import HALVES, NUM_EXPECTATIONS, REACH, expectations
+from codec import CorruptFrame
+from codec.column_codes import RAREST, pack, unpack
+from codec.column_tables import NUM_EXPECTATIONS, REACH, expectations
 from codec.emphasis import CLASSES
 from tests.codec.calibrated import fitted_tables
 
@@ -30,14 +30,12 @@ def columns(draw):
     return multiples, classes, random.integers(0, NUM_EXPECTATIONS, num_columns).astype(np.uint8)
 
 
-def whole(multiples, classes, expected, is_halves=None):
+def whole(multiples, classes, expected, rarest=RAREST):
     """What comes back, zero columns among it."""
-    is_halves = np.zeros(multiples.shape[1], bool) if is_halves is None else is_halves
-    packed = pack(TABLES, multiples, classes, expected, is_halves)
-    coded, numbers = unpack(TABLES, packed, classes, expected)
-    assert numbers.dtype == np.float32
+    columns = unpack(TABLES, pack(TABLES, multiples, classes, expected, rarest), classes, expected)
+    assert columns.multiples.dtype == np.float32
     back = np.zeros_like(multiples)
-    back[:, coded] = numbers
+    back[:, columns.coded] = columns.multiples
     return back
 
 
@@ -57,15 +55,11 @@ def test_multiples_come_back_rounded(made):
     assert np.array_equal(back[is_far], multiples[is_far])
 
 
-@given(columns(), st.integers(0, 1 << 32))
-def test_columns_of_halves_come_back_as_the_nearer_half(made, seed):
+@given(columns())
+def test_columns_are_not_sent_as_zero_where_that_is_not_asked_for(made):
     multiples, classes, expected = made
-    is_halves = np.random.default_rng(seed).random(multiples.shape[1]) < 0.5
-    multiples[:, is_halves] = np.clip(multiples[:, is_halves], -1, 1)
-    back = whole(multiples, classes, expected, is_halves)
-    assert (np.abs(back[:, is_halves]) == 0.5).all()
-    assert (np.abs(back - multiples)[:, is_halves] <= 0.5).all()
-    assert np.array_equal(back[:, ~is_halves], whole(multiples, classes, expected)[:, ~is_halves])
+    back = whole(multiples, classes, expected, rarest=0.0)
+    assert np.array_equal(back != 0, np.rint(multiples) != 0)
 
 
 def test_every_integer_around_the_escapes_comes_back():
@@ -77,10 +71,10 @@ def test_every_integer_around_the_escapes_comes_back():
 
 def test_zeros_of_either_sign_are_zero():
     multiples = np.array([[0.0, -0.0, -0.4], [-0.0, 0.0, 0.4]], np.float32)
-    packed = pack(TABLES, multiples, np.zeros(2, np.uint8), np.zeros(3, np.uint8), np.zeros(3, bool))
-    coded, numbers = unpack(TABLES, packed, np.zeros(2, np.uint8), np.zeros(3, np.uint8))
-    assert coded.size == 0
-    assert numbers.shape == (2, 0)
+    packed = pack(TABLES, multiples, np.zeros(2, np.uint8), np.zeros(3, np.uint8))
+    back = unpack(TABLES, packed, np.zeros(2, np.uint8), np.zeros(3, np.uint8))
+    assert back.coded.size == 0
+    assert back.multiples.shape == (2, 0)
 
 
 def test_columns_cost_about_their_entropy():
@@ -88,7 +82,7 @@ def test_columns_cost_about_their_entropy():
     deviations = np.full(600, 1.5, np.float32)
     multiples = random.standard_normal((128, 600)).astype(np.float32) * deviations
     classes = np.full(128, 6, np.uint8)
-    packed = pack(TABLES, multiples, classes, expectations(deviations, 1.0), np.zeros(600, bool))
+    packed = pack(TABLES, multiples, classes, expectations(deviations, 1.0))
     entropy = np.log2(1.5 * np.sqrt(2 * np.pi * np.e))
     assert 8 * packed.size / multiples.size < 1.03 * entropy + 0.06
 
@@ -98,7 +92,7 @@ def packed():
     random = np.random.default_rng(4)
     multiples = (random.standard_normal((20, 9)) * np.geomspace(0.1, 300, 9)).astype(np.float32)
     classes, expected = random.integers(0, CLASSES, 20).astype(np.uint8), np.arange(9, dtype=np.uint8)
-    return pack(TABLES, multiples, classes, expected, np.zeros(9, bool)), classes, expected
+    return pack(TABLES, multiples, classes, expected), classes, expected
 
 
 @given(content=st.binary(max_size=120))
@@ -113,11 +107,11 @@ def test_bytes_that_were_tampered_with_are_refused_or_numbers(packed, data):
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     try:
-        coded, numbers = unpack(TABLES, content, classes, expected)
+        columns = unpack(TABLES, content, classes, expected)
     except CorruptFrame:
         return
-    assert numbers.shape == (20, len(coded))
-    assert np.isfinite(numbers).all()
+    assert columns.multiples.shape == (20, len(columns.coded))
+    assert np.isfinite(columns.multiples).all()
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
@@ -140,17 +134,6 @@ def test_escapes_that_are_not_finite_are_refused(packed, number):
 
 def test_a_stream_behind_columns_of_zeros_is_refused():
     expected = np.zeros(3, np.uint8)
-    zeros = pack(TABLES, np.zeros((4, 3), np.float32), np.zeros(4, np.uint8), expected, np.zeros(3, bool))
+    zeros = pack(TABLES, np.zeros((4, 3), np.float32), np.zeros(4, np.uint8), expected)
     with pytest.raises(CorruptFrame, match="not empty"):
         unpack(TABLES, np.append(zeros, [0, 0]).astype(np.uint8), np.zeros(4, np.uint8), expected)
-
-
-def test_columns_that_claim_to_be_halves_decode_to_numbers():
-    """Any stage's may: a decoder cannot know which a refinement halves."""
-    symbols, classes, expected = np.full((4, 3), REACH, np.uint8), np.zeros(4, np.uint8), np.zeros(3, np.uint8)
-    choices = rans.encode(np.full((1, 3), 1 + HALVES, np.uint8), expected, TABLES.sides, 8)
-    stream = rans.encode(symbols, np.full(3, HALVES), TABLES.symbols, 8)
-    counts = np.array([0, 0, choices.size], "<u4").view(np.uint8)
-    coded, numbers = unpack(TABLES, np.concatenate([counts, choices, stream]), classes, expected)
-    assert coded.tolist() == [0, 1, 2]
-    assert (numbers == -0.5).all()

@@ -8,15 +8,16 @@ import pytest
 from codec import CorruptFrame
 from codec.column_codes import symbols_of
 from codec.column_tables import (
-    HALVES,
     NUM_EXPECTATIONS,
     NUM_SCALES,
     NUM_SHAPES,
     NUM_TABLES,
     REACH,
+    SMALLEST_SCALE,
     ColumnTables,
     bits_of,
     expectations,
+    scale_of_expectation,
     shifted,
 )
 from codec.emphasis import CLASSES, MOST, step_factors
@@ -78,28 +79,24 @@ def test_a_class_more_is_a_width_more():
     under = shifted(tables)
     assert under.shape == (CLASSES, NUM_TABLES)
     assert np.array_equal(under[MOST], tables)
-    assert np.array_equal(under[MOST + 1, : -NUM_SHAPES - 1], tables[NUM_SHAPES:-1])
-    assert (under[:, :HALVES] % NUM_SHAPES == tables[:HALVES] % NUM_SHAPES).all()
+    assert np.array_equal(under[MOST + 1, :-NUM_SHAPES], tables[NUM_SHAPES:])
+    assert (under % NUM_SHAPES == tables % NUM_SHAPES).all()
 
 
 def test_widths_end_at_the_first_and_the_last():
-    under = shifted(np.array([0, HALVES - 1]))
+    under = shifted(np.array([0, NUM_TABLES - 1]))
     assert (under[:MOST, 0] == 0).all()
-    assert (under[MOST:, 1] == HALVES - 1).all()
-
-
-def test_halves_are_halves_in_every_class():
-    assert (shifted(np.array([HALVES])) == HALVES).all()
+    assert (under[MOST:, 1] == NUM_TABLES - 1).all()
 
 
 def test_tables_are_symmetric():
-    frequencies = fitted_tables().frequencies.astype(int)[:HALVES]
+    frequencies = fitted_tables().frequencies.astype(int)
     mirrored = frequencies[:, : 2 * REACH + 1][:, ::-1]
     assert np.abs(frequencies[:, : 2 * REACH + 1] - mirrored).max() <= 1
 
 
 def test_wider_tables_are_wider():
-    frequencies = fitted_tables().frequencies[:HALVES].reshape(NUM_SCALES, NUM_SHAPES, -1)
+    frequencies = fitted_tables().frequencies.reshape(NUM_SCALES, NUM_SHAPES, -1)
     at_zero = frequencies[:, :, REACH].astype(int)
     assert (np.diff(at_zero, axis=0) <= 0).all()
 
@@ -112,9 +109,9 @@ def test_a_column_of_zeros_is_chosen_to_be_zero():
     assert chosen[1] > 0
 
 
-def test_a_column_is_never_chosen_to_be_halves():
-    symbols = np.random.default_rng(1).integers(REACH, REACH + 2, (128, 50)).astype(np.uint8)
-    assert (fitted_tables().choose(symbols, np.full(128, MOST, np.uint8), np.zeros(50, int)) <= HALVES).all()
+def test_expectations_name_the_scale_of_their_deviation():
+    deviations = SMALLEST_SCALE * np.exp2(np.arange(8)).astype(np.float32)
+    assert scale_of_expectation(expectations(deviations, 1.0)).tolist() == list(range(0, 16, 2))
 
 
 @pytest.mark.parametrize("deviation", [0.0, 1e-45, 1e-3, 1.0, 1e3, 3e38])

@@ -49,12 +49,12 @@ def test_a_lower_quality_needs_about_the_bytes_of_a_frame_of_its_step():
     assert bytes_needed(read_header(FRAME), "small") <= alone + 1000  # its header tells of more sections
 
 
-def test_a_refinement_costs_little_more_than_one_bit_a_number():
-    """Where nearly none is zero, as here; two fifths of it are what any stream costs."""
-    small, balanced, high = (bytes_needed(read_header(FRAME), quality) for quality in QUALITIES)
-    num_bits = 88 * sum(len(band.deviations) for band in PROFILE.bands)
-    assert 8 * (balanced - small) < 1.4 * num_bits
-    assert 8 * (high - balanced) < 1.4 * num_bits
+def test_all_qualities_together_cost_little_more_than_the_highest_alone():
+    kv = kv_of_numbers(SPEC, 500, seed=6)
+    together, alone = (
+        len(encode_chunk(Transform(PROFILE, quality), kv, KEY, 0)) for quality in ("progressive", STEP / 4)
+    )
+    assert together < 1.08 * alone + 1000
 
 
 @pytest.mark.parametrize("quality", QUALITIES)

@@ -18,11 +18,11 @@ GOLDEN = Path(__file__).parent / "golden"
 
 
 def encoded(case):
-    return rans.encode(case.symbols, case.table_of_column, case.tables, case.num_lanes)
+    return rans.encode(case.symbols, case.table_of_column, case.tables, case.num_lanes, case.class_of_row)
 
 
 def decoded(stream, case, out=None):
-    return rans.decode(stream, len(case.symbols), case.table_of_column, case.tables, out)
+    return rans.decode(stream, len(case.symbols), case.table_of_column, case.tables, out, case.class_of_row)
 
 
 @given(case=cases())
@@ -32,10 +32,44 @@ def test_what_was_encoded_comes_back(case):
 
 @given(case=cases())
 def test_the_reference_writes_the_same_bytes_and_reads_them(case):
-    arguments = case.table_of_column.tolist(), case.tables
-    stream = rans_reference.encode(case.symbols, *arguments, case.num_lanes)
+    under = case.table_of_column, case.tables
+    stream = rans_reference.encode(case.symbols, *under, case.num_lanes, case.class_of_row)
     assert encoded(case).tobytes() == stream
-    np.testing.assert_array_equal(rans_reference.decode(stream, len(case.symbols), *arguments), case.symbols)
+    back = rans_reference.decode(stream, len(case.symbols), *under, case.class_of_row)
+    np.testing.assert_array_equal(back, case.symbols)
+
+
+@pytest.mark.parametrize("num_columns", [1, 3, 7, 8, 9, 16, 101])
+@pytest.mark.parametrize("run", [1, 2, 9, 64])
+def test_every_symbol_is_under_the_table_of_its_row_and_column(num_columns, run):
+    class_of_row = np.arange(64) // run % 5
+    table_of_column = np.add.outer(3 * np.arange(5), np.arange(num_columns)) % 8
+    symbols = symbols_from(laplace_tables(8), table_of_column, 64, class_of_row=class_of_row)
+    case = Case(symbols, table_of_column, laplace_tables(8), class_of_row=class_of_row)
+    stream = encoded(case)
+    np.testing.assert_array_equal(decoded(stream, case), symbols)
+    one_row = Case(symbols.reshape(1, -1), table_of_column[class_of_row].ravel(), laplace_tables(8))
+    assert stream.tobytes() == encoded(one_row).tobytes()
+
+
+def test_one_class_is_as_none_and_classes_without_rows_change_nothing():
+    tables, columns = laplace_tables(4), np.arange(13) % 4
+    symbols = symbols_from(tables, columns, 9)
+    expected = encoded(Case(symbols, columns, tables)).tobytes()
+    unused = np.stack([columns[::-1], columns, columns[::-1]])
+    for class_of_row in (np.ones(9, np.uint8), np.ones(18, np.int16)[::2], [1] * 9):
+        case = Case(symbols, unused, tables, class_of_row=class_of_row)
+        assert encoded(case).tobytes() == expected
+        np.testing.assert_array_equal(decoded(encoded(case), case), symbols)
+    assert encoded(Case(symbols, np.asfortranarray(unused), tables, class_of_row=[1] * 9)).tobytes() == expected
+
+
+def test_more_classes_than_a_byte_counts_are_told_apart():
+    tables, table_of_column = laplace_tables(8), np.random.default_rng(0).integers(0, 8, (600, 20))
+    class_of_row = np.arange(600)[::-1]
+    symbols = symbols_from(tables, table_of_column, 600, class_of_row=class_of_row)
+    case = Case(symbols, table_of_column, tables, class_of_row=class_of_row)
+    np.testing.assert_array_equal(decoded(encoded(case), case), symbols)
 
 
 @pytest.mark.parametrize("num_lanes", rans.LANES)
@@ -51,6 +85,9 @@ def test_no_rows_and_no_columns_are_coded_as_such():
     for shape in ((0, 5), (5, 0), (0, 0)):
         case = Case(np.empty(shape, np.uint8), np.zeros(shape[1], np.uint8), tables)
         assert encoded(case).size == 8 + 4 * 32
+        assert decoded(encoded(case), case).shape == shape
+        classes = np.zeros(shape[0], np.uint8)
+        case = Case(case.symbols, np.zeros((1, shape[1]), np.uint8), tables, class_of_row=classes)
         assert decoded(encoded(case), case).shape == shape
 
 

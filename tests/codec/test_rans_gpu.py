@@ -30,6 +30,26 @@ def test_streams_of_any_lanes_decode_together(num_rows, num_columns):
     np.testing.assert_array_equal(out.cpu().numpy(), np.stack(several))
 
 
+@pytest.mark.parametrize(("num_rows", "num_columns"), [(1, 1), (7, 13), (20, 32)])
+def test_every_stream_has_rows_of_its_own_classes(num_rows, num_columns):
+    chosen = np.random.default_rng(num_rows)
+    columns, classes = chosen.integers(0, 3, (5, num_columns)), chosen.integers(0, 5, (4, num_rows))
+    several = [symbols_from(TABLES, columns, num_rows, seed, classes[seed]) for seed in range(4)]
+    streams = [
+        rans.encode(symbols, columns, TABLES, num_lanes, class_of_row)
+        for symbols, num_lanes, class_of_row in zip(several, rans.LANES, classes, strict=True)
+    ]
+    out = rans_gpu.decode(streams, num_rows, columns, TABLES, DEVICE, classes)
+    np.testing.assert_array_equal(out.cpu().numpy(), np.stack(several))
+
+
+@pytest.mark.parametrize("class_of_row", [np.zeros(3, int), np.zeros((2, 3), int), np.full((1, 3), 2)])
+def test_classes_that_do_not_exist_are_refused(class_of_row):
+    stream = rans.encode(np.zeros((3, 2), np.uint8), np.zeros(2, int), TABLES)
+    with pytest.raises(ValueError, match="class_of_row"):
+        rans_gpu.decode([stream], 3, np.zeros((2, 2), int), TABLES, DEVICE, class_of_row)
+
+
 def test_no_streams_are_no_symbols():
     assert rans_gpu.decode([], 3, np.zeros(2, int), TABLES, DEVICE).shape == (0, 3, 2)
 

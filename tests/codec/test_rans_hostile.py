@@ -124,6 +124,75 @@ def test_columns_without_a_table_are_refused(table_of_column):
         rans.decode(np.frombuffer(STREAM, np.uint8), 3, table_of_column, TABLES)
 
 
+TWO_CLASSES = np.stack([COLUMNS, COLUMNS[::-1]])
+IN_CLASSES = np.arange(ROWS) % 2
+
+
+def refused(table_of_column, class_of_row, match):
+    with pytest.raises(ValueError, match=match):
+        rans.encode(SYMBOLS, table_of_column, TABLES, class_of_row=class_of_row)
+    with pytest.raises(ValueError, match=match):
+        rans.decode(np.frombuffer(STREAM, np.uint8), ROWS, table_of_column, TABLES, class_of_row=class_of_row)
+
+
+@pytest.mark.parametrize(
+    "class_of_row",
+    [
+        np.where(np.arange(ROWS) == ROWS - 1, 2, 0),
+        np.where(np.arange(ROWS) == 0, -1, 0).astype(np.int8),
+        np.full(ROWS, 1 << 32),
+        np.full(ROWS, 1 << 63, np.uint64),
+        np.full(ROWS, (1 << 64) - 1, np.uint64),
+        np.zeros(ROWS),
+        np.zeros(ROWS, bool),
+        np.zeros(ROWS - 1, int),
+        np.zeros(ROWS + 1, int),
+        np.zeros((ROWS, 1), int),
+        np.zeros((), int),
+        np.zeros(0, int),
+    ],
+)
+def test_classes_that_do_not_exist_are_refused(class_of_row):
+    refused(TWO_CLASSES, class_of_row, "class_of_row")
+
+
+@pytest.mark.parametrize(
+    "table_of_column",
+    [COLUMNS, TWO_CLASSES[None], TWO_CLASSES + 0.5, TWO_CLASSES + 1, TWO_CLASSES - 1, TWO_CLASSES + (1 << 32)],
+)
+def test_tables_of_classes_that_do_not_exist_are_refused(table_of_column):
+    refused(table_of_column, IN_CLASSES, "table_of_column")
+
+
+def test_rows_cannot_be_of_no_class():
+    refused(TWO_CLASSES[:0], IN_CLASSES, "class_of_row")
+
+
+def test_tables_by_class_need_the_classes():
+    refused(TWO_CLASSES, None, "table_of_column")
+
+
+def test_another_number_of_columns_is_refused_in_classes_too():
+    with pytest.raises(ValueError, match="table_of_column"):
+        rans.encode(SYMBOLS, TWO_CLASSES[:, 1:], TABLES, class_of_row=IN_CLASSES)
+
+
+@given(seed=st.integers(0, 1 << 32), length=st.integers(0, len(STREAM)))
+def test_other_classes_and_cut_streams_are_corrupt_or_other_symbols(seed, length):
+    chosen = np.random.default_rng(seed)
+    under, class_of_row = (chosen.integers(0, 4, (3, len(COLUMNS))), TABLES), chosen.integers(0, 3, ROWS)
+    results = []
+    for decode, stream in (
+        (rans.decode, np.frombuffer(STREAM[:length], np.uint8)),
+        (rans_reference.decode, STREAM[:length]),
+    ):
+        try:
+            results.append(decode(stream, ROWS, *under, class_of_row=class_of_row).tobytes())
+        except CorruptFrame:
+            results.append(None)
+    assert results[0] == results[1]
+
+
 @pytest.mark.parametrize("symbols", [np.zeros(2, np.uint8), np.zeros((1, 2), np.int64), np.full((1, 2), 64, np.uint8)])
 def test_symbols_that_cannot_be_coded_are_refused(symbols):
     with pytest.raises(ValueError, match="symbol"):

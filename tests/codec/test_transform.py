@@ -26,10 +26,10 @@ from codec import (
     register,
 )
 from codec.band import BLOCKS
-from codec.column_tables import NUM_EXPECTATIONS
+from codec.column_tables import NUM_EXPECTATIONS, NUM_TABLES
 from codec.emphasis import CLASSES, step_factors
 from codec.rotary import Rotary
-from tests.codec.calibrated import LAYERS_TOGETHER, LEVELS, SINKS, STEP, movable, profile_for
+from tests.codec.calibrated import LEVELS, SINKS, STEP, movable, profile_for
 from tests.codec.contract import GOLDEN, KEY, CodecContract, decoded, seeds
 from tests.codec.forge import ForgedFrame
 from tests.kv import SPEC, bits, kv_of_numbers, mapped, specs
@@ -240,6 +240,22 @@ def test_the_most_extreme_steps_decode(step):
     assert all(torch.isfinite(values).all() for values in back.values)
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("exponent", range(100, 127, 2))
+@pytest.mark.parametrize("quality", ["small", "progressive", 2.0**20])
+def test_numbers_as_large_as_they_come_are_refused_or_come_back(exponent, quality):
+    spec = replace(SPEC, dtype="float32")
+    kv = kv_of_numbers(spec, 9, scale=2.0**exponent / 16)
+    try:
+        frame = encode_chunk(Transform(PROFILE, quality), kv, KEY, 4)
+    except ValueError:
+        assert exponent > 110
+        return
+    back = decoded(frame, spec, 9)
+    for ours, theirs in zip(kv.values, back.values, strict=True):
+        assert (ours - theirs).abs().max() <= 1e-3 * ours.abs().max()
+
+
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf, 2e38])
 @pytest.mark.parametrize("token", [0, 3])
 def test_numbers_it_cannot_code_are_refused_when_encoding(number, token):
@@ -291,7 +307,7 @@ def test_escapes_that_cancel_each_other_beyond_float32_are_refused():
         decode_with("0.kv", packed, frame, codec)
 
 
-@pytest.mark.parametrize("number", [CLASSES, 41])
+@pytest.mark.parametrize("number", [CLASSES, NUM_TABLES])
 def test_a_class_of_emphasis_that_does_not_exist_is_refused(number):
     frame = Frame(encode_chunk(CODEC, kv_of_numbers(SPEC, 5), KEY, 4))
     classes = classes_of(PROFILE, frame, 5)

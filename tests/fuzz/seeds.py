@@ -56,7 +56,7 @@ def _of_one_shape(codec, spec, num_tokens, start):
 
 @contextmanager
 def _dishonest_choices(seed):
-    """Columns are declared zero that are not, or halves, and have any table but the cheapest."""
+    """Columns are declared zero that are not, and have any table but the cheapest."""
     random = np.random.default_rng(seed)
 
     def choose(tables, symbols, classes, expected):

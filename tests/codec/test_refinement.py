@@ -1,0 +1,107 @@
+"""Refinements halve the cells that components are known to lie in; hostile bytes are refused."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from codec import CorruptFrame, refinement
+from codec.column_codes import pack, unpack
+from codec.column_tables import expectations
+from codec.emphasis import CLASSES, MOST
+from codec.refinement import Cells
+from tests.codec.calibrated import fitted_tables
+
+TABLES = fitted_tables()
+
+
+class Coded:
+    """Components coded in one step, and what is left of them."""
+
+    def __init__(self, z, deviations, classes):
+        self.classes = classes
+        expected = expectations(deviations, 1.0)
+        columns = unpack(TABLES, pack(TABLES, z, classes, expected, 0.0), classes, expected)
+        self.back = np.zeros_like(z)
+        self.back[:, columns.coded] = columns.multiples
+        self.left = z - self.back
+        self.cells, self.decoders = (Cells.of(columns, classes, expected) for _ in range(2))
+        self.num_bytes = 0
+
+    def refine(self, step):
+        """What is left, once it is refined to that step: half of the one before."""
+        packed = refinement.pack(self.cells, self.left / step, self.classes)
+        self.left = self.left - step * refinement.unpack(self.cells, packed, self.classes)
+        self.back += step * refinement.unpack(self.decoders, packed, self.classes)
+        self.num_bytes = packed.size
+        return packed
+
+
+def gaussians(num_rows, deviations, seed=0):
+    random = np.random.default_rng(seed)
+    z = random.standard_normal((num_rows, len(deviations))).astype(np.float32) * deviations
+    return z, random.integers(0, CLASSES, num_rows).astype(np.uint8)
+
+
+@given(
+    num_rows=st.sampled_from([1, 3, 40]),
+    deviations=st.lists(st.sampled_from([0, 0.01, 0.2, 0.6, 3, 50, 1e6, 1e30]), min_size=1, max_size=12),
+    seed=st.integers(0, 1 << 32),
+)
+def test_every_refinement_halves_the_error(num_rows, deviations, seed):
+    deviations = np.array(deviations, np.float32)
+    z, classes = gaussians(num_rows, deviations, seed)
+    coded = Coded(z, deviations, classes)
+    for step in (0.5, 0.25, 0.125):
+        coded.refine(np.float32(step))
+        assert np.abs(coded.left).max() <= step / 2
+        small = np.abs(z) < 1e5
+        np.testing.assert_allclose(coded.back[small], (z - coded.left)[small], atol=0.02)
+
+
+def test_a_refinement_of_what_is_not_zero_costs_a_bit_a_number():
+    deviations = np.full(400, 40, np.float32)
+    z, _ = gaussians(128, deviations)
+    coded = Coded(z, deviations, np.full(128, MOST, np.uint8))
+    coded.refine(np.float32(0.5))
+    assert 8 * coded.num_bytes < 1.05 * z.size
+
+
+def test_a_refinement_of_nothing_but_zeros_costs_little():
+    deviations = np.full(400, 0.01, np.float32)
+    z, _ = gaussians(128, deviations)
+    coded = Coded(z, deviations, np.full(128, MOST, np.uint8))
+    coded.refine(np.float32(0.5))
+    assert 8 * coded.num_bytes < 0.05 * z.size
+
+
+@given(content=st.binary(max_size=100))
+def test_any_bytes_are_refused(content):
+    deviations = np.array([0.3, 5], np.float32)
+    coded = Coded(*(gaussians(30, deviations)[:1]), deviations, np.full(30, MOST, np.uint8))
+    with pytest.raises(CorruptFrame):
+        refinement.unpack(coded.cells, np.frombuffer(content, np.uint8), coded.classes)
+
+
+@given(data=st.data())
+def test_bytes_that_were_tampered_with_are_refused_or_small_moves(data):
+    deviations = np.array([0.3, 0.9, 5], np.float32)
+    coded = Coded(*(gaussians(30, deviations)[:1]), deviations, np.full(30, MOST, np.uint8))
+    packed = refinement.pack(coded.cells, 2 * coded.left, coded.classes)
+    for _ in range(data.draw(st.integers(1, 4))):
+        packed[data.draw(st.integers(0, len(packed) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        moves = refinement.unpack(coded.cells, packed, coded.classes)
+    except CorruptFrame:
+        return
+    assert np.abs(moves).max() <= 0.75
+
+
+@pytest.mark.parametrize("stated", [0, 1 << 31, (1 << 32) - 1])
+def test_bits_of_another_number_are_refused(stated):
+    deviations = np.array([5], np.float32)
+    coded = Coded(*gaussians(30, deviations)[:1], deviations, np.full(30, MOST, np.uint8))
+    packed = refinement.pack(coded.cells, 2 * coded.left, coded.classes)
+    packed[:4].view("<u4")[:] = stated
+    with pytest.raises(CorruptFrame, match="bits"):
+        refinement.unpack(coded.cells, packed, coded.classes)
