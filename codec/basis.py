@@ -25,6 +25,8 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from codec.errors import CorruptFrame
+
 _SMALLEST = 1e-20  # of a mean sensitivity: where nothing depends on a layer, any basis will do
 
 
@@ -46,8 +48,14 @@ class Basis:
 
     @cached_property
     def analysis(self) -> np.ndarray:
-        """The exact inverse of the rounded synthesis, float32 `[channel, component]`: `(x - mean) @ analysis` is z."""
-        return np.linalg.inv(self.synthesis.astype(np.float64)).astype(np.float32)
+        """The exact inverse of the rounded synthesis, float32 `[channel, component]`: `(x - mean) @ analysis` is z.
+
+        Raises CorruptFrame when there is none.
+        """
+        try:
+            return np.linalg.inv(self.synthesis.astype(np.float64)).astype(np.float32)
+        except np.linalg.LinAlgError as error:
+            raise CorruptFrame(f"a profile's basis cannot be inverted: {error}") from error
 
 
 def fit_basis(

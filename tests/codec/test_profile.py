@@ -14,6 +14,7 @@ from codec import (
     MissingProfile,
     Profile,
     SpecMismatch,
+    Transform,
     UnsupportedRotary,
     encode_chunk,
 )
@@ -132,6 +133,14 @@ def with_number(name, number):
     (section,) = (section for section in frame.sections if section.name == name)
     section.content = np.float32(number).tobytes() + section.content[4:]
     return frame.sealed()
+
+
+def test_a_basis_without_an_inverse_codes_nothing():
+    frame = ForgedFrame.opened(PROFILE.content)
+    (section,) = (section for section in frame.sections if section.name == "0.0.directions")
+    section.content = bytes(len(section.content))
+    with pytest.raises(CorruptFrame, match="inverted"):
+        encode_chunk(Transform(Profile.from_content(frame.sealed())), kv_of_numbers(SPEC, 5), "", 0)
 
 
 def test_sections_there_twice_are_refused():

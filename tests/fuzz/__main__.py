@@ -21,10 +21,11 @@ SHARES = {
     "cachegen-high": 8,
     "cachegen-medium": 8,
     "cachegen-low": 8,
-    "transform": 12,
+    "transform": 10,
+    "transform-progressive": 6,
     "header": 5,
     "profile": 3,
-    "rans": 32,
+    "rans": 28,
 }
 _COLUMNS = (
     TextColumn("{task.description}"),
