@@ -11,8 +11,10 @@ import torch
 
 from codec.basis import Basis
 from codec.emphasis import Emphasis
+from codec.sparse_rows import add_product
 from codec.spec import KVSpec
 
+_BLOCK, _DENSE = 16, 0.25  # columns looked at together; the share of numbers that are not zero
 BLOCKS = ("band", "part", "head")
 """What one basis spans: all of a band, one layer's keys or values, or one head of those."""
 
@@ -56,13 +58,23 @@ class Band:
 
 
 def _synthesized(basis: Basis, columns: np.ndarray, z: np.ndarray) -> torch.Tensor:
-    """The strongest components are nearly always there: what of the matrix is used begins with a slice."""
-    slice_end = int(np.argmin(np.append(columns == np.arange(columns.size), False)))
-    synthesis, coded = torch.from_numpy(basis.synthesis), torch.from_numpy(z)
-    x = torch.addmm(torch.from_numpy(basis.mean.copy()), coded[:, :slice_end], synthesis[:slice_end])
-    if slice_end < columns.size:
-        x.addmm_(coded[:, slice_end:], synthesis[torch.from_numpy(columns[slice_end:])])
+    """Dense for the strongest components, of which most numbers are not zero; number by number for the others."""
+    dense = _num_dense(z)
+    end = int(columns[dense - 1]) + 1 if dense else 0
+    strongest = np.zeros((len(z), end), np.float32)
+    strongest[:, columns[:dense]] = z[:, :dense]
+    synthesis = torch.from_numpy(basis.synthesis)
+    x = torch.addmm(torch.from_numpy(basis.mean.copy()), torch.from_numpy(strongest), synthesis[:end])
+    add_product(np.ascontiguousarray(z[:, dense:]), columns[dense:], basis.synthesis, x.numpy())
     return x
+
+
+def _num_dense(z: np.ndarray) -> int:
+    """How many of the first columns are worth a dense product: up to the first few that are mostly zero."""
+    counts = np.count_nonzero(z, axis=0)
+    blocks = np.add.reduceat(counts, np.arange(0, counts.size, _BLOCK)) if counts.size else counts
+    few = np.flatnonzero(blocks < _DENSE * _BLOCK * len(z))
+    return min(int(few[0]) * _BLOCK, len(counts)) if few.size else len(counts)
 
 
 def bands_of(num_layers: int, layers_together: int) -> list[tuple[int, int]]:

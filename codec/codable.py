@@ -9,6 +9,7 @@ import torch
 
 from codec.errors import CorruptFrame
 
+_FAR = 0.125
 LARGEST = 1e38  # so that the difference of two is a float32 too
 
 
@@ -40,3 +41,14 @@ def write(x: torch.Tensor, out: torch.Tensor) -> None:
     if math.isnan(low):
         raise CorruptFrame("the frame decodes to numbers that are none")
     out.copy_(x if -largest <= low and high <= largest else x.clamp(-largest, largest))
+
+
+def copy(x: torch.Tensor, out: torch.Tensor) -> None:
+    """`write` for numbers that are known to be `far_within` the dtype."""
+    out.copy_(x)
+
+
+def far_within(x: torch.Tensor, dtype: torch.dtype) -> bool:
+    """Whether `x` is all numbers, and so small that a turn, which at most scales by 2, keeps them in `dtype`."""
+    low, high = (float(end) for end in x.aminmax())
+    return -_FAR * torch.finfo(dtype).max <= low and high <= _FAR * torch.finfo(dtype).max  # false for NaN

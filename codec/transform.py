@@ -35,7 +35,7 @@ import torch
 from codec import column_codes, rans, refinement
 from codec.band import Band
 from codec.bits import bits_of
-from codec.codable import codable, require_codable, rows_of, write
+from codec.codable import codable, copy, far_within, require_codable, rows_of, write
 from codec.codec import Codec, ReadSection, Sections
 from codec.column_codes import RAREST
 from codec.column_tables import NUM_EXPECTATIONS, expectations
@@ -131,12 +131,13 @@ class Transform(Codec):
 
     def decode(self, read: ReadSection, out: KVArray, start: int, to: int) -> Iterator[int]:
         exact = self._num_sinks(out, start)
-        classes = self._read_classes(read, out.num_tokens - exact) if exact < out.num_tokens else None
+        behind = out.tokens(exact, out.num_tokens)
+        classes = self._read_classes(read, behind.num_tokens) if behind.num_tokens else None
         for index, band in enumerate(self._profile.bands):
             if exact:
                 self._read_sinks(band, read, out, exact, to)
             if classes is not None:
-                self._read_rows(index, read, classes[index], out.tokens(exact, out.num_tokens), to + exact)
+                self._read_rows(index, read, classes[index], behind, to + exact)
             yield band.end
 
     def _num_sinks(self, kv: KVArray, start: int) -> int:
@@ -203,13 +204,14 @@ class Transform(Codec):
 
     def _write(self, band: Band, x: torch.Tensor, out: KVArray, to: int) -> None:
         """The band's channels `[token, channel]` to `out`, whose first token is to stand at position `to`."""
+        put = copy if far_within(x, out.keys[band.first].dtype) else write
         begin = 0
         for layer in range(band.first, band.end):
             for room, rotary in ((out.keys[layer], self._profile.rotary[layer]), (out.values[layer], None)):
                 heads, num_tokens, dim = room.shape
                 part = x[:, begin : begin + heads * dim].view(num_tokens, heads, dim).transpose(0, 1)
                 begin += heads * dim
-                write(part if rotary is None else rotary.put_on(part, to), room)
+                put(part if rotary is None else rotary.put_on(part, to), room)
 
 
 def _steps_of(profile: Profile, quality: str | float) -> list[float]:
