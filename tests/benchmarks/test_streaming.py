@@ -77,8 +77,9 @@ def test_time_that_is_left_is_spent_on_refinements():
 
 
 def test_a_refinement_that_does_not_come_is_not_waited_for():
-    run = simulate(OFFERS, ADAPTIVE, Trace((0.0, 0.41), (1000.0, 1.0)), 0.0, 1.7)
-    assert run.held == ["small"] * 4
+    run = simulate(OFFERS, ADAPTIVE, Trace((0.0, 0.51), (1000.0, 1.0)), 0.0, 1.7)
+    assert run.held == ["small", "small", "small", "balanced"]
+    assert run.num_bytes > 3 * 100 + 200, "it was asked for"
     assert run.ttft_s <= 1.7
 
 
