@@ -9,17 +9,21 @@ from typing import Any
 
 def draw(panels: Mapping[str, Sequence[Mapping[str, Any]]], to: Path) -> None:
     """A PNG: a column per trace, shares in time above KLs; points have `policy`, `target_s`, `met`, `kl`."""
+    from matplotlib import colormaps
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5 * len(panels), 8), layout="constrained")
     axes = figure.subplots(2, len(panels), squeeze=False, sharex=True)
+    colors = colormaps["tab20"]
     for column, (title, points) in enumerate(panels.items()):
-        for policy in dict.fromkeys(point["policy"] for point in points):
+        for number, policy in enumerate(dict.fromkeys(point["policy"] for point in points)):
             own = [point for point in points if point["policy"] == policy]
             targets = [point["target_s"] for point in own]
             for row, name in enumerate(("met", "kl")):
                 style = "-" if policy.startswith(("adaptive", "cachegen adaptive")) else ":"
-                axes[row, column].plot(targets, [point[name] for point in own], style, marker=".", label=policy)
+                axes[row, column].plot(
+                    targets, [point[name] for point in own], style, color=colors(number), marker=".", label=policy
+                )
         axes[0, column].set_title(title, fontsize="small")
         axes[1, column].set(xlabel="target (s)")
         axes[1, column].set_yscale("symlog", linthresh=1e-3)

@@ -57,8 +57,8 @@ def simulate(offers: Sequence[Offer], policy: Policy, trace: Trace, start_s: flo
     if not policy.recompute:
         offers = [replace(offer, recompute_s=math.inf) for offer in offers]
     link, run, computed_s = _Link(trace, start_s), Run(), 0.0
-    for index, offer in enumerate(offers):
-        way = choose(offers[index:], policy.qualities, _outlook(link, computed_s, target_s), policy.caution)
+    for offer in offers:
+        way = choose(offers, run.held, policy.qualities, _outlook(link, computed_s, target_s), policy.caution)
         num_bytes, compute_s = offer.step(way)
         if num_bytes:
             run.longest_fetch_s = max(run.longest_fetch_s, link.fetch(num_bytes))

@@ -4,9 +4,9 @@ CacheGen's experiment (arXiv 2310.07240, its figure on a bandwidth trace), simul
 2,048 and 8,192 tokens begin at many moments of a trace and want their KV within 0.5 to 4 s. Frame sizes,
 decoding times, KLs and what computing a chunk takes are measured on the model in the same run; the link alone
 is made up. `adaptive` is `codec.streaming` as it is, over progressive frames; beside it the same without
-caution, and with so much that every chunk comes at the coarsest first; `cachegen adaptive` is the paper's
-rule over that codec's three separate levels, otherwise treated alike. The others always ask for one thing.
-TTFT is when all KV is there: the question's prefill, the same for all, is not counted.
+caution, and with so much that every chunk comes at the coarsest first; `cachegen adaptive` is the rule over
+that codec's three separate levels, without caution, otherwise treated alike. The others always ask for one
+thing. TTFT is when all KV is there: the question's prefill, the same for all, is not counted.
 
 KL per request is the mean over its chunks of the KL that the whole context has at the chunk's quality, none
 where it is computed: an estimate, since losses do not quite add up.

@@ -17,8 +17,8 @@ Where this differs from the paper, and why:
 * Where nothing would be in time, the next chunk comes by whichever way has it sooner; the paper takes its
   lowest level. So at a steady bandwidth a prompt is never later than if all of it were computed; where the
   bandwidth falls, what comes on top is what was being fetched then.
-
-Computing a chunk counts as exact, as in the paper, also on top of lossy ones.
+* What is computed behind lossy chunks is not exact, and takes the time in which those could be refined. So
+  once a chunk is lossy, others are computed only where that has them sooner.
 """
 
 from __future__ import annotations
@@ -62,15 +62,21 @@ class Outlook:
 
 
 def choose(
-    missing: Sequence[Offer], qualities: Sequence[str], outlook: Outlook, caution: float = CAUTION
+    offers: Sequence[Offer],
+    held: Sequence[str | None],
+    qualities: Sequence[str],
+    outlook: Outlook,
+    caution: float = CAUTION,
 ) -> str | None:
-    """How to get the first of the `missing` chunks: at one of `qualities` (finest first), or None: compute it.
+    """How to get the first chunk that is missing: at one of `qualities` (finest first), or None: compute it.
 
-    `missing` are all the chunks, in order, that are neither fetched nor given to compute. All qualities but the
-    coarsest must be in time at `1 / caution` of the bandwidth; 1 is the paper's rule.
+    `held` says of the chunks before it at which quality they were fetched, None where they were given to
+    compute. All qualities but the coarsest must be in time at `1 / caution` of the bandwidth.
     """
+    missing = offers[len(held) :]
     cautious = replace(outlook, bandwidth=outlook.bandwidth / caution)
-    for way in (None, *qualities):
+    exact = () if any(held) else (None,)
+    for way in (*exact, *qualities):
         expected = cautious if way in qualities[:-1] else outlook
         if finish_s([offer.step(way) for offer in missing], expected) <= outlook.left_s:
             return way

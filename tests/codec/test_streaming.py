@@ -34,33 +34,40 @@ def offer(recompute_s=1.0):
     ("left_s", "chosen"), [(5.0, None), (3.9, "high"), (1.9, "balanced"), (0.9, "small"), (0.4, "small")]
 )
 def test_the_least_lossy_way_that_is_in_time_for_all_missing_chunks_is_chosen(left_s, chosen):
-    assert choose([offer(), offer(), offer(), offer()], QUALITIES, Outlook(50, 0, left_s), caution=1) == chosen
+    assert choose([offer()] * 4, [], QUALITIES, Outlook(50, 0, left_s), caution=1) == chosen
 
 
 def test_a_fine_quality_must_be_in_time_at_a_fraction_of_the_bandwidth():
     chunks, outlook = [offer(math.inf)] * 4, Outlook(50, 0, 3.9)
-    assert choose(chunks, QUALITIES, outlook, caution=1) == "high"
-    assert choose(chunks, QUALITIES, outlook, caution=2) == "balanced"
-    assert choose(chunks, QUALITIES, outlook, caution=math.inf) == "small"
+    assert choose(chunks, [], QUALITIES, outlook, caution=1) == "high"
+    assert choose(chunks, [], QUALITIES, outlook, caution=2) == "balanced"
+    assert choose(chunks, [], QUALITIES, outlook, caution=math.inf) == "small"
 
 
 def test_where_nothing_is_in_time_the_next_chunk_comes_by_the_way_that_has_it_sooner():
     late = Outlook(50, 0, -1)
-    assert choose([offer(0.1)], QUALITIES, late) is None
-    assert choose([offer(0.3)], QUALITIES, late) == "small"
+    assert choose([offer(0.1)], [], QUALITIES, late) is None
+    assert choose([offer(0.3)], [], QUALITIES, late) == "small"
     busy = Outlook(50, 0.15, -1)  # the fetch is done soon after what is being computed, and costs no more then
-    assert choose([offer(0.1)], QUALITIES, busy) == "small"
+    assert choose([offer(0.1)], [], QUALITIES, busy) == "small"
+
+
+def test_behind_a_lossy_chunk_others_are_computed_only_where_that_is_sooner():
+    chunks, enough = [offer(1.0)] * 4, Outlook(50, 0, 5.0)
+    assert choose(chunks, [None], QUALITIES, enough, caution=1) is None
+    assert choose(chunks, ["small"], QUALITIES, enough, caution=1) == "high"
+    assert choose(chunks, ["small"], QUALITIES, Outlook(5, 0, 5.0), caution=1) is None
 
 
 @given(offers_of(), st.floats(0, 1), st.floats(-1, 5))
 def test_without_bandwidth_chunks_are_computed(offers, backlog_s, left_s):
-    assert choose(offers, QUALITIES, Outlook(0.0, backlog_s, left_s)) is None
+    assert choose(offers, [], QUALITIES, Outlook(0.0, backlog_s, left_s)) is None
 
 
 @given(offers_of(), OUTLOOKS, st.floats(1, 100))
 def test_more_bandwidth_never_means_a_coarser_quality(offers, outlook, times):
     more = Outlook(outlook.bandwidth * times, outlook.backlog_s, outlook.left_s)
-    slow, fast = choose(offers, QUALITIES, outlook), choose(offers, QUALITIES, more)
+    slow, fast = choose(offers, [], QUALITIES, outlook), choose(offers, [], QUALITIES, more)
     if slow is not None and fast is not None:
         assert QUALITIES.index(fast) <= QUALITIES.index(slow)
     else:
@@ -69,7 +76,7 @@ def test_more_bandwidth_never_means_a_coarser_quality(offers, outlook, times):
 
 @given(offers_of(), OUTLOOKS)
 def test_the_same_outlook_means_the_same_choice(offers, outlook):
-    assert choose(offers, QUALITIES, outlook) == choose(list(offers), QUALITIES, outlook)
+    assert choose(offers, [], QUALITIES, outlook) == choose(list(offers), [], QUALITIES, outlook)
 
 
 @given(offers_of(), OUTLOOKS, st.data())
