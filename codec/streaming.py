@@ -16,7 +16,7 @@ Where this differs from the paper, and why:
   KV it needs, while later ones are being fetched. The paper counts fetching only, or computing only.
 * Where nothing would be in time, the next chunk comes by whichever way has it sooner; the paper takes its
   lowest level. So at a steady bandwidth a prompt is never later than if all of it were computed; where the
-  bandwidth falls, what comes on top is what was being fetched then.
+  bandwidth falls, it may be later by as much longer as the chunk took that was being fetched then.
 * What is computed behind lossy chunks is not exact, and takes the time in which those could be refined. So
   once a chunk is lossy, others are computed only where that has them sooner.
 """
@@ -80,10 +80,7 @@ def choose(
         expected = cautious if way in qualities[:-1] else outlook
         if finish_s([offer.step(way) for offer in missing], expected) <= outlook.left_s:
             return way
-    sooner: dict[str | None, float] = {
-        way: finish_s([missing[0].step(way)], outlook) for way in (*reversed(qualities), None)
-    }
-    return min(sooner, key=lambda way: sooner[way])
+    return min((*reversed(qualities), None), key=lambda way: finish_s([missing[0].step(way)], outlook))
 
 
 def refine(
