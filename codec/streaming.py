@@ -75,12 +75,13 @@ def choose(
     """
     missing = offers[len(held) :]
     cautious = replace(outlook, bandwidth=outlook.bandwidth / caution)
-    exact = () if any(held) else (None,)
+    exact: list[str | None] = [] if any(held) else [None]
     for way in (*exact, *qualities):
         expected = cautious if way in qualities[:-1] else outlook
         if finish_s([offer.step(way) for offer in missing], expected) <= outlook.left_s:
             return way
-    return min((*reversed(qualities), None), key=lambda way: finish_s([missing[0].step(way)], outlook))
+    ways: list[str | None] = [*reversed(qualities), None]
+    return min(ways, key=lambda way: finish_s([missing[0].step(way)], outlook))
 
 
 def refine(
