@@ -15,11 +15,12 @@ Traces in Gbit/s. The paper's steps, 2, 0.2, 1, are meant for models with 6 to 2
 so they also come at a tenth. Computing and decoding take what they were measured to take, and a twentieth of
 that, as on an accelerator (`times_faster`: an assumption).
 
-Measured with the other work of one of two virtual Zen 3 cores (--texts 2 --repeats 3 --requests 20): a twentieth
-of the time makes the link the bottleneck, and `adaptive` is in time as often as the best of the others or more
-on every trace: of 8,192 tokens on a tenth of the steps 83 %, KL 0.010, 11 MB, where CacheGen's adaptation has 38 %,
-0.032 and 18 MB. At the speed of one such core decoding is the bottleneck, 75 ms for a chunk at `small` and
-181 at `high` where CacheGen takes 30 and `lossless` 6: there others are in time more often on all traces.
+Measured on one of two virtual Zen 3 cores with other work beside it (SmolLM2-135M-Instruct, commit 5147a16,
+--texts 2 --repeats 3 --requests 20): at a twentieth of the times the link is the bottleneck, and `adaptive` is in
+time as often as the best of the others, or more often, on every trace: of 8,192 tokens over a tenth of the steps
+83 %, KL 0.010, 11 MB, where CacheGen's adaptation has 38 %, 0.032 and 18 MB. At the times as they are decoding is
+the bottleneck, 75 ms for a chunk at `small` and 181 at `high`, where CacheGen takes 30 and `lossless` 6: there
+others are in time more often on every trace.
 """
 
 from __future__ import annotations
