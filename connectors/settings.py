@@ -239,7 +239,7 @@ _PARSERS: Mapping[str, tuple[Callable[[object], Path | str | int], str]] = {
     "store.codec": (_codec, "auto, or the name of an installed codec, such as lossless or int8"),
     "store.profile": (_text, "the path of a file made by `kvstore calibrate`"),
     "store.profile_directory": (_path, "the path of a directory"),
-    "store.quality": (_text, "the name of a level of the profile: high, balanced or small"),
+    "store.quality": (_text, "the name of a level of the profile: high, balanced or small; or progressive, all in one"),
     "store.tenant": (_text, "any text"),
     "store.save_queue_bytes": (_size, _SIZES),
     "memory.capacity_bytes": (_size, _SIZES),

@@ -15,7 +15,7 @@ from connectors.hf.corpora import windows_in_turn
 from connectors.hf.spec import spec_of
 from connectors.hf.texts_at_hand import texts_at_hand
 
-_TEXTS, _HELD_OUT, _TOKENS = 15, 3, 512
+_TEXTS, _HELD_OUT, _TOKENS = 20, 4, 768
 DEFAULT_STEPS = num_steps(_TEXTS, _HELD_OUT)
 """How often `make_default_profile` reports progress."""
 
