@@ -1,0 +1,173 @@
+"""How small, and how fast, is KV without loss: our leading bits under rANS, or byte planes under zstd?
+
+Real KV of a model in chunks of 128 tokens, layer by layer, without the frame around it: `lossless`; the plane of
+the top bytes under zstd, levels 1 and 3, the rest as it is (`planes`); zstd on the bytes as they stand; memcpy.
+Speeds count the bytes of the floats; the fastest of some runs over all layers, one thread.
+
+The floor of decoding is the bytes moved: under bfloat16 some 10.3 bits read and 16 written per number, a memcpy's
+worth, and above it the symbol: `benchmarks.codec_speed` has what one costs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import zstandard
+
+from benchmarks.report import Check, at_least, at_most, parser, publish
+from codec import Lossless
+from codec.bits import bits_of
+from connectors.hf import ttft
+from connectors.hf.corpora import read_corpus, windows
+from connectors.hf.models import demo_model_dir, load_model
+
+_CHUNK_TOKENS = 128
+_Layer = tuple[torch.Tensor, torch.Tensor]
+_Coder = tuple[Callable[[_Layer], Any], Callable[[Any, _Layer], None], Callable[[Any], int]]
+
+
+def main() -> None:
+    arguments = _arguments()
+    model, tokenizer = load_model(arguments.model or demo_model_dir(), torch.float32)
+    rows: list[dict[str, Any]] = []
+    checks: list[Check] = []
+    for corpus in arguments.corpus:
+        texts = [passages.text for passages in read_corpus(corpus)]
+        computed = ttft.computed_context(model, next(windows(tokenizer, texts, arguments.context)))
+        for dtype in (torch.bfloat16, torch.float16, torch.float32):
+            layers = _layers(computed, dtype)
+            measured = {name: _measured(coder, layers, arguments.repeats) for name, coder in _CODERS.items()}
+            about = {"text": corpus.name, "dtype": str(dtype).removeprefix("torch.")}
+            rows += [{**about, "coder": name, **numbers} for name, numbers in measured.items()]
+            checks += _checks(" ".join(about.values()), measured)
+    publish("lossless", rows, checks, arguments.json)
+
+
+def _arguments() -> argparse.Namespace:
+    options = parser(__doc__.split("\n")[0])
+    shipped = Path(__file__).parents[1] / "connectors" / "hf" / "documents" / "founding_documents.txt"
+    options.add_argument("--model", help="hub id or directory; the demo model where absent")
+    options.add_argument("--corpus", type=Path, nargs="+", default=[shipped], help=".json, .jsonl or text")
+    options.add_argument("--context", type=int, default=1024)
+    options.add_argument("--repeats", type=int, default=10)
+    arguments = options.parse_args()
+    if arguments.quick:
+        arguments.context, arguments.repeats = 256, 5
+    return arguments
+
+
+def _layers(computed: Any, dtype: torch.dtype) -> list[_Layer]:
+    """Keys and values `[kv_head, token, dim]` of every layer of every chunk."""
+    whole = [(layer.keys[0].to(dtype), layer.values[0].to(dtype)) for layer in computed.layers]
+    starts = range(0, whole[0][0].shape[1], _CHUNK_TOKENS)
+    return [
+        (keys[:, start : start + _CHUNK_TOKENS], values[:, start : start + _CHUNK_TOKENS])
+        for start in starts
+        for keys, values in whole
+    ]
+
+
+def _measured(coder: _Coder, layers: list[_Layer], repeats: int) -> dict[str, float]:
+    """Bits per number, and GB/s of floats encoded and decoded. Ends the run when a bit comes back wrong."""
+    encode, decode, size = coder
+    rooms = [(torch.empty_like(keys), torch.empty_like(values)) for keys, values in layers]
+    encode_s = decode_s = float("inf")
+    for _ in range(repeats):
+        start = time.perf_counter()
+        coded = [encode(layer) for layer in layers]
+        between = time.perf_counter()
+        for each, room in zip(coded, rooms, strict=True):
+            decode(each, room)
+        encode_s, decode_s = min(encode_s, between - start), min(decode_s, time.perf_counter() - between)
+    for layer, room in zip(layers, rooms, strict=True):
+        if not all(np.array_equal(bits_of(one), bits_of(other)) for one, other in zip(layer, room, strict=True)):
+            raise SystemExit("the numbers did not come back")
+    numbers = sum(part.numel() for layer in layers for part in layer)
+    num_bytes = numbers * layers[0][0].element_size()
+    return {
+        "bits": 8 * sum(map(size, coded)) / numbers,
+        "encode_gb_s": num_bytes / encode_s / 1e9,
+        "decode_gb_s": num_bytes / decode_s / 1e9,
+    }
+
+
+def _checks(name: str, measured: dict[str, dict[str, float]]) -> list[Check]:
+    ours, peer = measured["lossless"], measured["planes, zstd 1"]
+    return [
+        at_most(f"{name}: fewer bytes than zstd", ours["bits"] / peer["bits"], 1.0),
+        at_least(f"{name}: decodes faster than zstd", ours["decode_gb_s"] / peer["decode_gb_s"], 1.0),
+    ]
+
+
+def _ours() -> _Coder:
+    codec = Lossless()
+
+    def decode(sections: dict[str, np.ndarray], room: _Layer) -> None:
+        codec.decode_layer(0, lambda name, *_: sections[name], *room, 0, 0)
+
+    return (
+        lambda layer: codec.encode_layer(0, *layer, 0),
+        decode,
+        lambda sections: sum(section.nbytes for section in sections.values()),
+    )
+
+
+def _planes(level: int) -> _Coder:
+    """The top bytes under zstd, the lower ones as they are."""
+    writer, reader = zstandard.ZstdCompressor(level=level), zstandard.ZstdDecompressor()
+
+    def encode(layer: _Layer) -> list[tuple[bytes, np.ndarray]]:
+        coded = []
+        for part in layer:
+            planes = _bytes_of(part)
+            coded.append((writer.compress(planes[..., -1].tobytes()), planes[..., :-1].copy()))
+        return coded
+
+    def decode(coded: list[tuple[bytes, np.ndarray]], room: _Layer) -> None:
+        for (high, low), out in zip(coded, room, strict=True):
+            planes = _bytes_of(out)
+            planes[..., -1] = np.frombuffer(reader.decompress(high), np.uint8).reshape(out.shape)
+            if low.shape[-1] == 1:
+                planes[..., 0] = low[..., 0]
+            else:
+                planes.view(np.uint16)[..., 0] = low[..., :2].copy().view(np.uint16)[..., 0]
+                planes[..., 2] = low[..., 2]
+
+    return encode, decode, lambda coded: sum(len(high) + low.nbytes for high, low in coded)
+
+
+def _whole(write: Callable[[bytes], bytes], read: Callable[[bytes], bytes]) -> _Coder:
+    """All bytes as they stand through one coder."""
+
+    def decode(coded: list[bytes], room: _Layer) -> None:
+        for each, out in zip(coded, room, strict=True):
+            words = bits_of(out)
+            words[...] = np.frombuffer(read(each), words.dtype).reshape(words.shape)
+
+    return (
+        lambda layer: [write(bits_of(part).tobytes()) for part in layer],
+        decode,
+        lambda coded: sum(map(len, coded)),
+    )
+
+
+def _bytes_of(tensor: torch.Tensor) -> np.ndarray:
+    return bits_of(tensor)[..., None].view(np.uint8)
+
+
+_CODERS: dict[str, _Coder] = {
+    "lossless": _ours(),
+    "planes, zstd 1": _planes(1),
+    "planes, zstd 3": _planes(3),
+    "zstd 1": _whole(zstandard.ZstdCompressor(level=1).compress, zstandard.ZstdDecompressor().decompress),
+    "memcpy": _whole(bytes, bytes),
+}
+
+if __name__ == "__main__":
+    main()
