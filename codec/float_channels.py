@@ -47,13 +47,6 @@ class FloatChannels:
         pairs[: self.levels.size - half] |= nibbles[half:] << 4
         return np.concatenate([lowest.view(np.uint8), (self.levels - lowest).astype(np.uint8), pairs])
 
-    @classmethod
-    def unpacked(cls, given: np.ndarray, num_channels: int) -> FloatChannels:
-        """Undoes `packed`, for uint8 `[num_bytes(num_channels)]` that may be anything."""
-        lowest, levels, pairs = given[:2].view("<u2"), given[2 : 2 + num_channels], given[2 + num_channels :]
-        nibbles = np.concatenate([pairs, pairs >> 4])[:num_channels]
-        return cls(levels + lowest, nibbles & 7, nibbles >> 3 & 1)
-
 
 def num_pairs(num_nibbles: int) -> int:
     """Bytes of so many nibbles."""

@@ -6,9 +6,9 @@ the bits below are noise. The leading bits are symbols of `codec.rans`, each cha
 tables (`codec.float_tables`) moved to the channel's scale: no profile is needed, and a channel costs 12 bits
 a chunk. The low bits are stored: 4 of bfloat16's 16, 8 of float16's 16, 20 of float32's 32.
 
-A float's cell is its exponent and its first mantissa bits as one number: 8 cells an octave, 4 under float16. A
-channel has symbols for 12 octaves of cells, 10 of them below its root mean square. Anything else, be it zero
-or NaN, escapes: its leading bits are stored beside the symbols.
+A head is the upper 16 bits of a float. Its cell is the exponent and the first mantissa bits as one number:
+8 cells an octave, 4 under float16. A channel has symbols for 12 octaves of cells, 10 of them below its root
+mean square. Anything else, be it zero or NaN, escapes: its head is stored beside the symbols.
 
 Sections per layer, numbers little-endian. Channels are the keys' `[kv_head, dim]`, then the values'.
 
@@ -16,16 +16,16 @@ Sections per layer, numbers little-endian. Channels are the keys' `[kv_head, dim
 
 * u32, the number of escapes;
 * the channels, as `codec.float_channels` packs them;
-* u16 per escape, in the order of the symbols: the sign and, below it, the cell;
+* u16 per escape, in the order of the symbols: its head;
 * to the end, a stream of `codec.rans`, rows of tokens and columns of channels: twice the cell less the
-  channel's first one, plus 1 where the sign is not that of the channel's mean; or the last symbol, an escape.
+  channel's first one, modulo the cells there are, plus 1 where the sign is not that of the channel's mean; or
+  the last symbol, an escape.
 
-`low` (U8), back to back:
+`low` (U8) holds what a head has below its cell: bytes `[token, channel]` under float16, otherwise nibbles
+`[token, pair]`, paired as those of `codec.float_channels`. `lower` (U16, `[token, channel]`) is the lower half
+of float32, and only of that.
 
-* the lowest bytes, as planes `[byte, token, channel]`, lowest byte first: none under bfloat16, one under float16,
-  two under float32;
-* `[token, pair]` the 4 bits between those and the cell, paired as the nibbles of `codec.float_channels`; not
-  under float16.
+A layer that this would make larger is stored: `leading` is then empty, and `low` the bytes of `[token, channel]`.
 """
 
 from __future__ import annotations
@@ -49,48 +49,59 @@ _FEW_SYMBOLS, _FEW_LANES, _LANES = 8192, 8, 32  # a lane costs 2 bytes, and many
 
 @dataclass(frozen=True)
 class _Layout:
-    """How a dtype's bits are divided: the lowest in `low_bytes`, then perhaps a nibble, then the cell, the sign.
+    """How a dtype's heads are divided: `low_bits`, 4 or 8, then the cell, then the sign.
 
-    Its words times 2**`up`, read as float32 but for the sign, are `scale` times smaller than its numbers.
+    A head's magnitude times 2^`up`, read as float32, is `scale` times smaller than its number.
     """
 
     cells_per_octave: int
-    low_bytes: int
-    has_nibble: bool
+    low_bits: int
     up: int
     scale: float = 1.0
-
-    @property
-    def low_bits(self) -> int:
-        """Bits below the cell."""
-        return 8 * self.low_bytes + 4 * self.has_nibble
 
     @property
     def tables(self) -> Tables:
         return float_tables(self.cells_per_octave)
 
-    def firsts(self, levels: np.ndarray) -> np.ndarray:
-        """The cells of symbol 0, int32 `[channel]`; below zero where a channel is small."""
-        return levels.astype(np.int32) + np.int32(first_cell(self.cells_per_octave))
+    @property
+    def escape(self) -> np.uint8:
+        """The last symbol."""
+        return np.uint8(self.tables.num_symbols - 1)
 
-    def parts(self, low: np.ndarray, num_tokens: int, num_channels: int) -> tuple[np.ndarray, np.ndarray]:
-        """The planes `[byte, token, channel]` and nibbles `[token, pair]` of a section `low`."""
-        planes_end = self.low_bytes * num_tokens * num_channels
-        num_nibble_bytes = num_pairs(num_channels) if self.has_nibble else 0
-        if low.size != planes_end + num_tokens * num_nibble_bytes:
-            raise CorruptFrame(f"{low.size} bytes are not the low bits of {num_tokens * num_channels} numbers")
-        planes = low[:planes_end].reshape(self.low_bytes, num_tokens, num_channels)
-        return planes, low[planes_end:].reshape(num_tokens, num_nibble_bytes)
+    @property
+    def unit(self) -> np.uint16:
+        """Heads in a cell."""
+        return np.uint16(1 << self.low_bits)
 
-    def low_size(self, num_tokens: int, num_channels: int) -> int:
-        """Bytes of a section `low`."""
-        return num_tokens * (self.low_bytes * num_channels + self.has_nibble * num_pairs(num_channels))
+    def fitted(self, heads: np.ndarray) -> FloatChannels:
+        """What codes these heads, `[token, channel]`, about shortest."""
+        moments = lossless_kernels.moments(heads, np.uint32(1 << self.up), np.float32(self.scale))
+        return FloatChannels.fitted(*moments, self.scale, self.low_bits + self.up)
+
+    def origins(self, channels: FloatChannels) -> np.ndarray:
+        """As `codec.lossless_kernels` has them."""
+        firsts = (channels.levels + np.uint16(first_cell(self.cells_per_octave) % (1 << 16))) << np.uint16(self.low_bits)
+        negative = channels.negative.astype(np.uint16) << np.uint16(15)
+        origins: np.ndarray = firsts & lossless_kernels.MAGNITUDE | negative
+        return origins
+
+    def low(self, heads: np.ndarray) -> np.ndarray:
+        """What heads `[token, channel]` have below their cells."""
+        return lossless_kernels.take_nibbles(heads) if self.low_bits == 4 else heads.astype(np.uint8)
+
+    def low_shape(self, num_tokens: int, num_channels: int) -> tuple[int, int]:
+        """The shape of that."""
+        return num_tokens, num_pairs(num_channels) if self.low_bits == 4 else num_channels
 
 
+_FAULTS = {
+    lossless_kernels.UNEVEN: "the entropy-coded stream does not end where its symbols do",
+    lossless_kernels.OTHER_ESCAPES: "more or fewer symbols are escapes than are stored",
+}
 _LAYOUTS = {
-    torch.bfloat16: _Layout(cells_per_octave=8, low_bytes=0, has_nibble=True, up=16),
-    torch.float16: _Layout(cells_per_octave=4, low_bytes=1, has_nibble=False, up=13, scale=2.0**112),
-    torch.float32: _Layout(cells_per_octave=8, low_bytes=2, has_nibble=True, up=0),
+    torch.bfloat16: _Layout(cells_per_octave=8, low_bits=4, up=16),
+    torch.float16: _Layout(cells_per_octave=4, low_bits=8, up=13, scale=2.0**112),
+    torch.float32: _Layout(cells_per_octave=8, low_bits=4, up=16),
 }
 
 
@@ -101,73 +112,74 @@ class Lossless(Codec):
     lossless: ClassVar[bool] = True
 
     def encode_layer(self, layer: int, keys: torch.Tensor, values: torch.Tensor, start: int) -> dict[str, np.ndarray]:
-        layout, (heads, num_tokens, key_dim) = _LAYOUTS[keys.dtype], keys.shape
-        num_channels, words = heads * (key_dim + values.shape[2]), (bits_of(keys), bits_of(values))
-        means, mean_squares = lossless_kernels.moments(*words, layout.up, layout.scale)
-        channels = FloatChannels.fitted(means, mean_squares, layout.scale, layout.low_bits + layout.up)
-        symbols = np.empty((num_tokens, num_channels), np.uint8)
-        escapes, low = np.empty(symbols.size, "<u2"), np.empty(layout.low_size(*symbols.shape), np.uint8)
-        num_escapes = lossless_kernels.split(
-            *words,
-            layout.firsts(channels.levels),
-            channels.negative,
-            layout.low_bits,
-            layout.tables.num_symbols - 1,
-            symbols,
-            escapes,
-            *layout.parts(low, *symbols.shape),
-        )
+        layout, words = _LAYOUTS[keys.dtype], _rows(bits_of(keys), bits_of(values))
+        heads, lower = (words, None) if words.itemsize == 2 else lossless_kernels.halves(words)
+        channels = layout.fitted(heads)
+        symbols = lossless_kernels.split(heads, layout.origins(channels), layout.unit, layout.escape)
+        escapes = heads.ravel()[lossless_kernels.escaped(symbols, layout.escape, symbols.size)]
         lanes = _LANES if symbols.size >= _FEW_SYMBOLS else _FEW_LANES
         leading = [
-            np.array([num_escapes], "<u4").view(np.uint8),
+            np.array([escapes.size], "<u4").view(np.uint8),
             channels.packed(),
-            escapes[:num_escapes].view(np.uint8),
+            escapes.view(np.uint8),
             rans.encode(symbols, channels.shapes, layout.tables, lanes),
         ]
-        return {"leading": np.concatenate(leading), "low": low}
+        sections = {"leading": np.concatenate(leading), "low": layout.low(heads)}
+        if lower is not None:
+            sections["lower"] = lower
+        if sum(section.nbytes for section in sections.values()) > words.nbytes:
+            return {"leading": np.empty(0, np.uint8), "low": words.view(np.uint8)}
+        return sections
 
     def decode_layer(
         self, layer: int, read: ReadSection, keys: torch.Tensor, values: torch.Tensor, start: int, to: int
     ) -> None:
-        layout, (heads, num_tokens, key_dim) = _LAYOUTS[keys.dtype], keys.shape
-        num_channels = heads * (key_dim + values.shape[2])
-        leading = _Leading.parsed(read("leading", np.uint8), num_channels)
-        symbols = rans.decode(leading.stream, num_tokens, leading.channels.shapes, layout.tables)
-        low = layout.parts(read("low", np.uint8), num_tokens, num_channels)
-        if np.any(leading.escapes >> (8 * keys.element_size() - layout.low_bits)):
-            raise CorruptFrame("an escape has more bits than it may")
         with words_to_write(keys) as key_words, words_to_write(values) as value_words:
-            num_escapes = lossless_kernels.join(
-                symbols,
-                layout.firsts(leading.channels.levels),
-                leading.channels.negative,
-                layout.low_bits,
-                layout.tables.num_symbols - 1,
-                leading.escapes,
-                *low,
-                key_words,
-                value_words,
-            )
-        if num_escapes != leading.escapes.size:
-            raise CorruptFrame(f"{num_escapes} symbols are escapes, but {leading.escapes.size} are stored")
+            heads, num_tokens, key_dim = key_words.shape
+            num_key_channels, num_channels = heads * key_dim, heads * (key_dim + value_words.shape[2])
+            leading = read("leading", np.uint8)
+            if leading.size:
+                words = _decoded(_LAYOUTS[keys.dtype], leading, read, num_tokens, num_channels)
+                if keys.element_size() == 4:
+                    words = lossless_kernels.whole(words, read("lower", np.uint16, words.shape))
+            else:
+                words = read("low", np.uint8, (num_tokens, num_channels * keys.element_size())).view(key_words.dtype)
+            for out, channels in ((key_words, words[:, :num_key_channels]), (value_words, words[:, num_key_channels:])):
+                out[...] = channels.reshape(num_tokens, heads, -1).transpose(1, 0, 2)
 
 
-@dataclass(frozen=True)
-class _Leading:
-    """A section `leading`, taken apart."""
+def _rows(keys: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Words `[token, channel]` of keys and values `[kv_head, token, dim]`."""
+    heads, num_tokens, key_dim = keys.shape
+    words = np.empty((num_tokens, heads * (key_dim + values.shape[2])), keys.dtype)
+    for given, channels in ((keys, words[:, : heads * key_dim]), (values, words[:, heads * key_dim :])):
+        channels.reshape(num_tokens, heads, -1)[...] = given.transpose(1, 0, 2)
+    return words
 
-    channels: FloatChannels
-    escapes: np.ndarray
-    stream: np.ndarray
 
-    @classmethod
-    def parsed(cls, section: np.ndarray, num_channels: int) -> _Leading:
-        channels_end = 4 + num_bytes(num_channels)
-        if section.size < channels_end:
-            raise CorruptFrame(f"{section.size} bytes are too few for what {num_channels} channels are coded under")
-        num_escapes = int(section[:4].view("<u4")[0])
-        escapes_end = channels_end + 2 * num_escapes
-        if section.size < escapes_end:
-            raise CorruptFrame(f"{section.size} bytes are too few for {num_escapes} escapes")
-        channels = FloatChannels.unpacked(section[4:channels_end], num_channels)
-        return cls(channels, section[channels_end:escapes_end].view("<u2").astype(np.uint16), section[escapes_end:])
+def _decoded(
+    layout: _Layout, leading: np.ndarray, read: ReadSection, num_tokens: int, num_channels: int
+) -> np.ndarray:
+    """Heads, uint16 `[token, channel]`. Raises CorruptFrame when `leading` is not what the encoder writes."""
+    escapes_start = 4 + num_bytes(num_channels)
+    if leading.size < escapes_start:
+        raise CorruptFrame(f"{leading.size} bytes are too few for what {num_channels} channels are coded under")
+    stream_start = escapes_start + 2 * int.from_bytes(leading[:4].tobytes(), "little")
+    lanes = rans.checked_lanes(leading[stream_start:], num_tokens * num_channels)
+    low = read("low", np.uint8, layout.low_shape(num_tokens, num_channels))
+    heads = np.empty((num_tokens, num_channels), np.uint16)
+    found = lossless_kernels.decode(
+        leading,
+        escapes_start,
+        stream_start + rans.HEADER_BYTES,
+        lanes,
+        layout.tables.slots,
+        first_cell(layout.cells_per_octave),
+        layout.unit,
+        layout.escape,
+        low,
+        heads,
+    )
+    if found != lossless_kernels.WHOLE:
+        raise CorruptFrame(_FAULTS[found])
+    return heads

@@ -1,8 +1,11 @@
 """The loops of `lossless`, compiled by numba on first use. They trust their arguments: `codec.lossless` checks.
 
-`keys` and `values` are the bits of floats, uint16 or uint32 words `[kv_head, token, dim]`, strided as they come.
-Channels are the keys' `[kv_head, dim]`, then the values'. A token's words are gathered into one line, so that
-what is done with them vectorises, and nothing larger is ever held. Every other array is C-contiguous.
+A head is the upper 16 bits of a float's word, all of them under bfloat16 and float16. A cell is `unit` heads
+wide. Origins, uint16 `[channel]`, hold the magnitude where a channel's cell 0 begins, and the sign that even
+symbols stand for; magnitudes are counted modulo 2^15, so that every origin will do. Arrays are C-contiguous.
+
+Units come as arguments, and products stand where shifts would: the compiler then keeps to the narrow words it
+was given, and vectorises as wide as they allow.
 """
 
 from __future__ import annotations
@@ -10,154 +13,206 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from codec.rans import INITIAL_STATE
+from codec.rans_kernels import COLUMNS_READ_AHEAD, WORDS_READ_AHEAD, decode_in_kernel
+from codec.rans_tables import NUM_SLOTS
+
+SIGN = np.uint16(1 << 15)
+MAGNITUDE = np.uint16(SIGN - 1)
+_HALF_WORD = np.uint32(1 << 16)
 _BLOCK = 32
 
+WHOLE, UNEVEN, OTHER_ESCAPES = range(3)
+"""What `decode` finds."""
+
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def moments(keys: np.ndarray, values: np.ndarray, up: int, scale: float) -> tuple[np.ndarray, np.ndarray]:
-    """Means and mean squares, float32 `[channel]`. Words times 2**`up`, as float32 times `scale`, are the numbers."""
-    num_tokens, num_channels = keys.shape[1], keys.shape[0] * (keys.shape[2] + values.shape[2])
-    sums, squares = np.zeros(num_channels, np.float32), np.zeros(num_channels, np.float32)
-    line, bits = np.empty(num_channels, keys.dtype), np.empty(num_channels, np.uint32)
+def halves(words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Heads and what is below them, uint16 each, of uint32 `words` `[token, channel]`."""
+    heads, lower = np.empty(words.shape, np.uint16), np.empty(words.shape, np.uint16)
+    for token in range(words.shape[0]):
+        for channel in range(words.shape[1]):
+            heads[token, channel] = np.uint32(words[token, channel] >> np.uint32(16))
+            lower[token, channel] = words[token, channel]
+    return heads, lower
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def whole(heads: np.ndarray, lower: np.ndarray) -> np.ndarray:
+    """Undoes `halves`."""
+    words = np.empty(heads.shape, np.uint32)
+    for token in range(words.shape[0]):
+        for channel in range(words.shape[1]):
+            words[token, channel] = np.uint32(np.uint32(heads[token, channel]) * _HALF_WORD) | lower[token, channel]
+    return words
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def moments(heads: np.ndarray, unit: np.uint32, scale: np.float32) -> tuple[np.ndarray, np.ndarray]:
+    """Means and mean squares, float32 `[channel]`, of uint16 `heads` `[token, channel]`.
+
+    Of `scale` times the numbers whose float32 bits are a head's magnitude times `unit`, with its sign.
+    """
+    sums, squares = np.zeros(heads.shape[1], np.float32), np.zeros(heads.shape[1], np.float32)
+    bits = np.empty(heads.shape[1], np.uint32)
     numbers = bits.view(np.float32)
-    magnitude_bits = np.uint32(8 * keys.itemsize - 1)
-    mask, factor = np.uint32((1 << magnitude_bits) - 1), np.float32(scale)
-    for token in range(num_tokens):
-        _gather(keys, token, line, 0)
-        _gather(values, token, line, keys.shape[0] * keys.shape[2])
-        for channel in range(num_channels):
-            word = np.uint32(line[channel])
-            sign = np.uint32(np.uint32(word >> magnitude_bits) << np.uint32(31))
-            bits[channel] = np.uint32(np.uint32(word & mask) << np.uint32(up)) | sign
-        for channel in range(num_channels):
-            number = numbers[channel] * factor
+    for token in range(heads.shape[0]):
+        for channel in range(bits.size):
+            head = heads[token, channel]
+            sign = np.uint32(np.uint32(head & SIGN) * _HALF_WORD)
+            bits[channel] = np.uint32(np.uint32(head & MAGNITUDE) * unit) | sign
+        for channel in range(bits.size):
+            number = numbers[channel] * scale
             sums[channel] += number
             squares[channel] += number * number
-    return sums / np.float32(num_tokens), squares / np.float32(num_tokens)
+    num_tokens = np.float32(heads.shape[0])
+    return sums / num_tokens, squares / num_tokens
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def split(
-    keys: np.ndarray,
-    values: np.ndarray,
-    firsts: np.ndarray,
-    negative: np.ndarray,
-    low_bits: int,
-    escape: int,
-    symbols: np.ndarray,
-    escapes: np.ndarray,
-    low: np.ndarray,
-    nibbles: np.ndarray,
-) -> int:
-    """Takes words apart; returns how many of `symbols`, uint8 `[token, channel]`, are `escape`.
+def split(heads: np.ndarray, origins: np.ndarray, unit: np.uint16, escape: np.uint8) -> np.ndarray:
+    """The symbols, uint8 as uint16 `heads` `[token, channel]`; the last symbol, `escape`, for what has none."""
+    symbols = np.empty(heads.shape, np.uint8)
+    outside = np.uint16(np.uint16(escape >> np.uint8(1)) * unit)
+    doubled = np.uint32(2 * 65536 // unit)
+    for token in range(heads.shape[0]):
+        for channel in range(heads.shape[1]):
+            head, origin = heads[token, channel], origins[channel]
+            distance = min(np.uint16(np.uint16(head - origin) & MAGNITUDE), outside)
+            cell = np.uint16(np.uint32(np.uint32(distance) * doubled) >> np.uint32(16)) & np.uint16(254)
+            other_sign = np.uint16(np.uint16(head ^ origin) >> np.uint16(15))
+            symbols[token, channel] = min(np.uint16(cell | other_sign), np.uint16(escape))
+    return symbols
 
-    The bits above `low_bits` are the sign and, below it, the cell. Symbol 0 of a channel is cell `firsts`
-    (int32) with the sign `negative` (uint8), symbol 1 the same with the other sign. Sign and cell of what
-    escapes go into uint16 `escapes`, which has room for all; the low bits into uint8 `low`
-    `[byte, token, channel]` and above it `nibbles` `[token, pair]`, either of which may be empty.
-    """
-    shift, sign_shift = np.uint32(low_bits), np.uint32(8 * keys.itemsize - 1 - low_bits)
-    cell_mask, limit = np.uint32((1 << sign_shift) - 1), np.uint32(escape >> 1)
-    line, half = np.empty(symbols.shape[1], keys.dtype), nibbles.shape[1]
-    at, fifteen = np.uint32(8 * low.shape[0]), np.uint32(15)
-    num_escapes = 0
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _join(symbols: np.ndarray, origins: np.ndarray, unit: np.uint16, heads: np.ndarray) -> None:
+    """Undoes `split`: the lowest of each cell's heads, anything where a symbol is an escape."""
     for token in range(symbols.shape[0]):
-        _gather(keys, token, line, 0)
-        _gather(values, token, line, keys.shape[0] * keys.shape[2])
-        row = symbols[token]
-        for channel in range(line.size):
-            leading = np.uint32(np.uint32(line[channel]) >> shift)
-            sign = np.uint32(np.uint32(leading >> sign_shift) ^ np.uint32(negative[channel]))
-            cell = min(np.uint32(np.uint32(leading & cell_mask) - np.uint32(firsts[channel])), limit)
-            row[channel] = min(np.uint32(np.uint32(cell << np.uint32(1)) | sign), np.uint32(escape))
-        if _largest(row) == escape:
-            for channel in range(row.size):
-                if row[channel] == escape:
-                    escapes[num_escapes] = np.uint32(line[channel]) >> shift
-                    num_escapes += 1
-        for byte in range(low.shape[0]):
-            plane, byte_shift = low[byte, token], np.uint32(8 * byte)
-            for channel in range(plane.size):
-                plane[channel] = np.uint32(line[channel]) >> byte_shift
-        pairs, near, far = nibbles[token], line[:half], line[line.size - line.size // 2 :]
-        for pair in range(half):
-            pairs[pair] = np.uint32(np.uint32(near[pair]) >> at) & fifteen
-        for pair in range(min(half, far.size)):
-            pairs[pair] |= np.uint8(np.uint32(np.uint32(np.uint32(far[pair]) >> at) & fifteen) << np.uint32(4))
-    return num_escapes
+        for channel in range(symbols.shape[1]):
+            symbol, origin = np.uint16(symbols[token, channel]), origins[channel]
+            magnitude = np.uint16(origin + np.uint16(np.uint16(symbol >> np.uint16(1)) * unit)) & MAGNITUDE
+            heads[token, channel] = magnitude | (np.uint16(origin ^ np.uint16(symbol * SIGN)) & SIGN)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def join(
-    symbols: np.ndarray,
-    firsts: np.ndarray,
-    negative: np.ndarray,
-    low_bits: int,
-    escape: int,
-    escapes: np.ndarray,
-    low: np.ndarray,
-    nibbles: np.ndarray,
-    keys: np.ndarray,
-    values: np.ndarray,
-) -> int:
-    """Undoes `split`; returns how many symbols are `escape`, of which there may be more or fewer than `escapes`.
-
-    All arithmetic is that of a word, and products stand where shifts would: so it vectorises as narrow as it is.
-    """
-    word = keys.dtype.type
-    line, offsets = np.empty(symbols.shape[1], keys.dtype), np.empty(symbols.shape[1], keys.dtype)
-    sign_shift, one, unit, half = word(8 * keys.itemsize - 1), word(1), word(1 << low_bits), nibbles.shape[1]
-    for channel in range(offsets.size):
-        offsets[channel] = word(word(firsts[channel]) * unit) ^ word(word(negative[channel]) << sign_shift)
-    nibble_unit = word(1 << 8 * low.shape[0])
-    num_escapes = 0
+def escaped(symbols: np.ndarray, escape: np.uint8, most: int) -> np.ndarray:
+    """Where in flat uint8 `symbols` `[token, channel]`, none above `escape`, it stands: int64, the first `most`."""
+    places, found, num_channels = np.empty(most, np.int64), 0, symbols.shape[1]
     for token in range(symbols.shape[0]):
-        row = symbols[token]
-        for channel in range(row.size):
-            symbol = word(row[channel])
-            magnitude = word(offsets[channel] + word(word(symbol >> one) * unit))
-            line[channel] = word(magnitude ^ word(symbol << sign_shift))
-        if _largest(row) == escape:
-            for first in range(0, row.size, _BLOCK):
-                if _largest(row[first : first + _BLOCK]) == escape:
-                    for channel in range(first, min(first + _BLOCK, row.size)):
-                        if row[channel] == escape:
-                            if num_escapes < escapes.size:
-                                line[channel] = word(word(escapes[num_escapes]) * unit)
-                            num_escapes += 1
-        for byte in range(low.shape[0]):
-            plane, byte_unit = low[byte, token], word(1 << 8 * byte)
-            for channel in range(plane.size):
-                line[channel] |= word(word(plane[channel]) * byte_unit)
-        pairs, near, far = nibbles[token], line[:half], line[line.size - line.size // 2 :]
-        for pair in range(half):
-            near[pair] |= word(word(pairs[pair] & np.uint8(15)) * nibble_unit)
-        for pair in range(min(half, far.size)):
-            far[pair] |= word(word(pairs[pair] >> np.uint8(4)) * nibble_unit)
-        _scatter(line, 0, keys, token)
-        _scatter(line, keys.shape[0] * keys.shape[2], values, token)
-    return num_escapes
+        largest = np.uint8(0)
+        for channel in range(num_channels):
+            largest = max(largest, symbols[token, channel])
+        if largest == escape:
+            for begin in range(0, num_channels, _BLOCK):
+                end = min(begin + _BLOCK, num_channels)
+                largest = np.uint8(0)
+                for channel in range(begin, end):
+                    largest = max(largest, symbols[token, channel])
+                if largest == escape:
+                    for channel in range(begin, end):
+                        if symbols[token, channel] == escape and found < most:
+                            places[found] = token * num_channels + channel
+                            found += 1
+    return places[:found]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _gather(tensor: np.ndarray, token: int, line: np.ndarray, start: int) -> None:
-    for head in range(tensor.shape[0]):
-        given, part = tensor[head, token], line[start + head * tensor.shape[2] :]
-        for dim in range(given.size):
-            part[dim] = given[dim]
+def take_nibbles(heads: np.ndarray) -> np.ndarray:
+    """The lowest nibble of every head, uint8 `[token, pair]`: pairs as in `codec.float_channels`."""
+    num_far = np.uint64(heads.shape[1] // 2)
+    num_near = np.uint64(heads.shape[1]) - num_far
+    nibbles = np.zeros((heads.shape[0], num_near), np.uint8)
+    for token in range(heads.shape[0]):
+        for pair in range(num_far):
+            nibbles[token, pair] = np.uint16(heads[token, num_near + pair] * np.uint16(16))
+        for pair in range(num_near):
+            nibbles[token, pair] |= np.uint8(heads[token, pair]) & np.uint8(15)
+    return nibbles
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _scatter(line: np.ndarray, start: int, tensor: np.ndarray, token: int) -> None:
-    for head in range(tensor.shape[0]):
-        part, out = line[start + head * tensor.shape[2] :], tensor[head, token]
-        for dim in range(out.size):
-            out[dim] = part[dim]
+def _put_nibbles(nibbles: np.ndarray, heads: np.ndarray) -> None:
+    """Undoes `take_nibbles`, where `heads` have zeros."""
+    num_far = np.uint64(heads.shape[1] // 2)
+    num_near = np.uint64(heads.shape[1]) - num_far
+    for token in range(heads.shape[0]):
+        for pair in range(num_near):
+            heads[token, pair] |= np.uint16(nibbles[token, pair] & np.uint8(15))
+        for pair in range(num_far):
+            heads[token, num_near + pair] |= np.uint16(nibbles[token, pair] >> np.uint8(4))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _largest(symbols: np.ndarray) -> np.uint8:
-    largest = np.uint8(0)
-    for symbol in symbols:
-        largest = max(largest, symbol)
-    return largest
+def _put_bytes(low: np.ndarray, heads: np.ndarray) -> None:
+    for token in range(heads.shape[0]):
+        for channel in range(heads.shape[1]):
+            heads[token, channel] |= low[token, channel]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _channels(leading: np.ndarray, num_channels: int, first_cell: int, unit: np.uint16) -> tuple[np.ndarray, np.ndarray]:
+    """Undoes `FloatChannels.packed`: origins, and uint32 where each channel's table begins, going round at the end."""
+    origins, rows = np.empty(num_channels, np.uint16), np.empty(num_channels + COLUMNS_READ_AHEAD, np.uint32)
+    lowest = np.int64(leading[4]) + np.int64(leading[5]) * 256 + first_cell
+    half = (num_channels + 1) // 2
+    for channel in range(num_channels):
+        pair = np.int64(leading[6 + num_channels + channel % half])
+        nibble = pair >> 4 if channel >= half else pair & 15
+        first = lowest + np.int64(leading[6 + channel])
+        origins[channel] = np.uint16(first * np.int64(unit)) & MAGNITUDE | np.uint16(nibble >> 3) << np.uint16(15)
+        rows[channel] = (nibble & 7) * NUM_SLOTS
+    for channel in range(COLUMNS_READ_AHEAD):
+        rows[num_channels + channel] = rows[channel % num_channels]
+    return origins, rows
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _copy(given: np.ndarray, start: int, out: np.ndarray, num_bytes: int) -> None:
+    first = np.uint64(start)
+    for byte in range(np.uint64(num_bytes)):
+        out[byte] = given[first + byte]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def decode(
+    leading: np.ndarray,
+    escapes_start: int,
+    stream_start: int,
+    num_lanes: int,
+    slots: np.ndarray,
+    first_cell: int,
+    unit: np.uint16,
+    escape: np.uint8,
+    low: np.ndarray,
+    heads: np.ndarray,
+) -> int:
+    """Decodes uint16 `heads` `[token, channel]` of a section `leading`: `WHOLE`, or what is wrong with it.
+
+    Its escapes begin at byte `escapes_start`, its stream's states at `stream_start`; `slots` are those of
+    `codec.rans_tables`, `low` as `codec.lossless` stores it.
+    """
+    num_channels = heads.shape[1]
+    origins, rows = _channels(leading, num_channels, first_cell, unit)
+    words_start = stream_start + 4 * num_lanes
+    states, words = np.empty(num_lanes, np.uint32), np.zeros((leading.size - words_start) // 2 + WORDS_READ_AHEAD, np.uint16)
+    _copy(leading, stream_start, states.view(np.uint8), 4 * num_lanes)
+    _copy(leading, words_start, words.view(np.uint8), leading.size - words_start)
+    symbols = np.empty(heads.shape, np.uint8)
+    lowest = states.min()
+    num_words = decode_in_kernel(words, states, rows, num_channels, slots.ravel(), symbols.ravel())
+    if lowest < INITIAL_STATE or num_words != np.uint64(words.size - WORDS_READ_AHEAD) or np.any(states != INITIAL_STATE):
+        return UNEVEN
+    _join(symbols, origins, unit, heads)
+    if unit == np.uint16(16):
+        _put_nibbles(low, heads)
+    else:
+        _put_bytes(low, heads)
+    escapes = np.empty((stream_start - 8 - escapes_start) // 2, np.uint16)
+    _copy(leading, escapes_start, escapes.view(np.uint8), 2 * escapes.size)
+    places = escaped(symbols, escape, escapes.size + 1)
+    if places.size != escapes.size:
+        return OTHER_ESCAPES
+    for i in range(places.size):
+        heads[places[i] // num_channels, places[i] % num_channels] = escapes[i]
+    return WHOLE

@@ -31,6 +31,8 @@ state is information, so many lanes cost 2 bytes each: small streams are better 
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 
 from codec import rans_kernels
@@ -39,7 +41,7 @@ from codec.rans_tables import MAX_SYMBOLS, NUM_SLOTS, Tables
 
 LANES = (8, 16, 32, 64)
 INITIAL_STATE = 1 << 16
-_HEADER_BYTES = 8
+HEADER_BYTES = 8
 _MAX_STREAM_SYMBOLS = (1 << 32) - 1
 
 
@@ -59,10 +61,10 @@ def encode(symbols: np.ndarray, table_of_column: np.ndarray, tables: Tables, num
     states, words = np.full(num_lanes, INITIAL_STATE, np.uint32), np.empty(symbols.size, np.uint16)
     first = rans_kernels.encode(symbols.ravel(), rows, tables.divisors.ravel(), states, words)
     words = words[first:]
-    stream = np.empty(_HEADER_BYTES + 4 * num_lanes + 2 * words.size, np.uint8)
-    stream[:_HEADER_BYTES].view("<u4")[:] = symbols.size, num_lanes
-    stream[_HEADER_BYTES : _HEADER_BYTES + 4 * num_lanes].view("<u4")[:] = states
-    stream[_HEADER_BYTES + 4 * num_lanes :].view("<u2")[:] = words
+    stream = np.empty(HEADER_BYTES + 4 * num_lanes + 2 * words.size, np.uint8)
+    stream[:HEADER_BYTES].view("<u4")[:] = symbols.size, num_lanes
+    stream[HEADER_BYTES : HEADER_BYTES + 4 * num_lanes].view("<u4")[:] = states
+    stream[HEADER_BYTES + 4 * num_lanes :].view("<u2")[:] = words
     return stream
 
 
@@ -120,20 +122,25 @@ def parse(stream: np.ndarray, num_symbols: int) -> tuple[np.ndarray, np.ndarray]
 
     Raises CorruptFrame when the header is not that of a stream of `num_symbols` symbols, or was cut short.
     """
-    if stream.dtype != np.uint8 or stream.ndim != 1:
-        raise ValueError(f"a stream is uint8 [byte], got {stream.dtype} {stream.shape}")
-    if stream.size < _HEADER_BYTES:
-        raise CorruptFrame(f"{stream.size} bytes are too few for an entropy-coded stream")
-    stated, num_lanes = np.ascontiguousarray(stream[:_HEADER_BYTES]).view("<u4").tolist()
-    if stated != num_symbols:
-        raise CorruptFrame(f"the stream holds {stated} symbols, expected {num_symbols}")
-    start = _HEADER_BYTES + 4 * num_lanes
-    if num_lanes not in LANES or stream.size < start or stream.size % 2:
-        raise CorruptFrame(f"a stream of {num_lanes} lanes cannot have {stream.size} bytes")
-    states = np.ascontiguousarray(stream[_HEADER_BYTES:start]).view("<u4").astype(np.uint32)
+    start = HEADER_BYTES + 4 * checked_lanes(stream, num_symbols)
+    states = np.ascontiguousarray(stream[HEADER_BYTES:start]).view("<u4").astype(np.uint32)
     if states.min() < INITIAL_STATE:
         raise CorruptFrame("a lane of the stream begins below its range")
     num_words = (stream.size - start) // 2
     words = np.zeros(num_words + rans_kernels.WORDS_READ_AHEAD, np.uint16)
     words[:num_words] = np.ascontiguousarray(stream[start:]).view("<u2")
     return states, words
+
+
+def checked_lanes(stream: np.ndarray, num_symbols: int) -> int:
+    """How many lanes a stream has. Raises CorruptFrame as `parse`, which looks at the states too."""
+    if stream.dtype != np.uint8 or stream.ndim != 1:
+        raise ValueError(f"a stream is uint8 [byte], got {stream.dtype} {stream.shape}")
+    if stream.size < HEADER_BYTES:
+        raise CorruptFrame(f"{stream.size} bytes are too few for an entropy-coded stream")
+    stated, num_lanes = struct.unpack("<II", stream[:HEADER_BYTES].tobytes())
+    if stated != num_symbols:
+        raise CorruptFrame(f"the stream holds {stated} symbols, expected {num_symbols}")
+    if num_lanes not in LANES or stream.size < HEADER_BYTES + 4 * num_lanes or stream.size % 2:
+        raise CorruptFrame(f"a stream of {num_lanes} lanes cannot have {stream.size} bytes")
+    return int(num_lanes)

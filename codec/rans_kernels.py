@@ -220,3 +220,14 @@ def decode(
     else:
         read = _decode_symbols(words, states, rows, num_columns, slots, out, 0, 0)
     return int(read)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _decode_portably(
+    words: np.ndarray, states: np.ndarray, rows: np.ndarray, num_columns: int, slots: np.ndarray, out: np.ndarray
+) -> Any:
+    return _decode_symbols(words, states, rows, num_columns, slots, out, 0, 0)
+
+
+decode_in_kernel = _decode_blocks if HAS_AVX2 else _decode_portably
+"""`decode` for other compiled loops to call."""
