@@ -26,7 +26,7 @@ with every lane at 2**16 and every word taken, which is checked. What that leave
 lane were wrong) is for the frame's checksums. A stream has 8 + 4 L bytes that are not words; half of each
 state is information, so many lanes cost 2 bytes each: small streams are better off with few of them.
 
-`codec.rans_reference` is the same in plain Python, `codec.rans_kernels` what runs.
+`codec.rans_reference` is the same in plain Python, `codec.rans_kernels` and `codec.rans_encode_kernels` what runs.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ import struct
 
 import numpy as np
 
-from codec import rans_kernels
+from codec import rans_encode_kernels, rans_kernels
 from codec.errors import CorruptFrame
-from codec.rans_tables import MAX_SYMBOLS, NUM_SLOTS, Tables
+from codec.rans_tables import NUM_SLOTS, Tables
 
 LANES = (8, 16, 32, 64)
 INITIAL_STATE = 1 << 16
@@ -55,11 +55,11 @@ def encode(symbols: np.ndarray, table_of_column: np.ndarray, tables: Tables, num
         raise ValueError(f"symbols must be uint8 [row, column], got {symbols.dtype} {symbols.shape}")
     if num_lanes not in LANES:
         raise ValueError(f"num_lanes must be one of {LANES}, got {num_lanes}")
-    rows = checked_columns(table_of_column, tables, symbols.shape[1]) * (2 * MAX_SYMBOLS)
+    columns = checked_columns(table_of_column, tables, symbols.shape[1])
     if symbols.size and symbols.max() >= tables.num_symbols:
         raise ValueError(f"symbol {symbols.max()} is not one of the {tables.num_symbols} that the tables have")
     states, words = np.full(num_lanes, INITIAL_STATE, np.uint32), np.empty(symbols.size, np.uint16)
-    first = rans_kernels.encode(symbols.ravel(), rows, tables.divisors.ravel(), states, words)
+    first = rans_encode_kernels.encode(symbols.ravel(), columns, tables, states, words)
     words = words[first:]
     stream = np.empty(HEADER_BYTES + 4 * num_lanes + 2 * words.size, np.uint8)
     stream[:HEADER_BYTES].view("<u4")[:] = symbols.size, num_lanes

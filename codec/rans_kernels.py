@@ -43,9 +43,9 @@ _SPREAD = _spread()
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def encode(
-    symbols: np.ndarray, rows: np.ndarray, divisors: np.ndarray, states: np.ndarray, words: np.ndarray
+    symbols: np.ndarray, rows: np.ndarray, divisors: np.ndarray, states: np.ndarray, words: np.ndarray, begin: int
 ) -> np.uint64:
-    """Codes flat uint8 `symbols`, last one first, into the end of uint16 `words`, which is as long.
+    """Codes flat uint8 `symbols` [begin, size), last one first, into the end of uint16 `words`, as long as they are.
 
     `rows` uint32 `[column]` is where each column's table begins in `divisors`, flat uint64 as `Tables.divisors`.
     Leaves the lanes' final states in uint32 `states`; returns where in `words` the stream begins.
@@ -53,7 +53,7 @@ def encode(
     last_lane = np.uint64(states.size - 1)
     first = np.uint64(words.size)
     column = np.uint64(0)
-    for position in range(symbols.size - 1, -1, -1):
+    for position in range(symbols.size - 1, begin - 1, -1):
         if column == 0:
             column = np.uint64(rows.size)
         column -= np.uint64(1)
