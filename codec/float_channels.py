@@ -3,49 +3,19 @@
 In bytes: u16 little-endian, the lowest level; a byte per channel, its level less the lowest; then nibbles, two to
 a byte, the shape in bits 0-2 and in bit 3 whether the mean is negative. A byte's low nibble belongs to one of the
 first half of the channels, rounded up, its high nibble to the one that stands as far behind that half.
+
+A level is the cell of the root mean square. Compiled by numba on first use; arguments are trusted.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
+from numba import njit
 
-from codec.float_tables import shapes_of
+from codec.float_tables import SHARES
 
 _HIGHEST = 255  # of a level above the lowest
-
-
-@dataclass(frozen=True)
-class FloatChannels:
-    """`levels` uint16, `shapes` uint8, `negative` uint8 (0 or 1), `[channel]` each."""
-
-    levels: np.ndarray
-    shapes: np.ndarray
-    negative: np.ndarray
-
-    @classmethod
-    def fitted(cls, means: np.ndarray, mean_squares: np.ndarray, scale: float, shift: int) -> FloatChannels:
-        """What codes channels of these moments, float32, about shortest. No choice is wrong.
-
-        A level is the cell of the root mean square: bits `shift` and above of the float32 that is `scale` times
-        smaller. Channels far below the highest one count as if they were not; moments that are not finite as 0.
-        """
-        finite = np.isfinite(mean_squares)
-        mean_squares = np.where(finite, mean_squares, 0)
-        roots = np.sqrt(mean_squares) * np.float32(1 / scale)
-        levels = (roots.view(np.uint32) >> shift).astype(np.uint16)
-        levels = np.maximum(levels, max(int(levels.max()) - _HIGHEST, 0))
-        shares = np.square(np.where(finite, means, 0)) / np.maximum(mean_squares, np.finfo(np.float32).tiny)
-        return cls(levels, shapes_of(shares), (means < 0).view(np.uint8))
-
-    def packed(self) -> np.ndarray:
-        """The bytes, uint8 `[num_bytes(channels)]`."""
-        lowest = np.array([self.levels.min()], "<u2")
-        nibbles, half = self.shapes | self.negative << 3, num_pairs(self.levels.size)
-        pairs = nibbles[:half].copy()
-        pairs[: self.levels.size - half] |= nibbles[half:] << 4
-        return np.concatenate([lowest.view(np.uint8), (self.levels - lowest).astype(np.uint8), pairs])
+_TINY = np.finfo(np.float32).tiny
 
 
 def num_pairs(num_nibbles: int) -> int:
@@ -56,3 +26,48 @@ def num_pairs(num_nibbles: int) -> int:
 def num_bytes(num_channels: int) -> int:
     """Bytes of so many channels."""
     return 2 + num_channels + num_pairs(num_channels)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def fit(means: np.ndarray, mean_squares: np.ndarray, scale: np.float32, shift: int) -> np.ndarray:
+    """The bytes, uint8 `[num_bytes(channels)]`, for channels of these moments, float32. No choice is wrong.
+
+    A cell is what bits `shift` and above say of the float32 that is `scale` times smaller than a number. Channels
+    far below the highest one count as if they were not; moments that are not finite as 0.
+    """
+    num_channels = means.size
+    half = (num_channels + 1) // 2
+    roots = np.empty(num_channels, np.float32)
+    packed = np.zeros(2 + num_channels + half, np.uint8)
+    for channel in range(num_channels):
+        mean, square = means[channel], mean_squares[channel]
+        if not np.isfinite(square):
+            mean = square = np.float32(0)
+        roots[channel] = np.sqrt(square) / scale
+        share, nibble = mean * mean / max(square, _TINY), 8 * (mean < 0)
+        for bound in SHARES:
+            nibble += share > bound
+        packed[2 + num_channels + channel % half] |= nibble << 4 * (channel >= half)
+    levels = (roots.view(np.uint32) >> np.uint32(shift)).astype(np.int64)
+    lowest = max(levels.min(), levels.max() - _HIGHEST)
+    packed[0], packed[1] = lowest & 255, lowest >> 8
+    for channel in range(num_channels):
+        packed[2 + channel] = max(levels[channel] - lowest, 0)
+    return packed
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def unpack(packed: np.ndarray, num_channels: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Levels uint16, shapes uint32 and whether means are negative, uint16 0 or 1, of bytes that may be anything."""
+    levels, shapes, negative = (
+        np.empty(num_channels, np.uint16),
+        np.empty(num_channels, np.uint32),
+        np.empty(num_channels, np.uint16),
+    )
+    lowest = np.int64(packed[0]) + 256 * np.int64(packed[1])
+    half = (num_channels + 1) // 2
+    for channel in range(num_channels):
+        nibble = np.int64(packed[2 + num_channels + channel % half]) >> 4 * (channel >= half)
+        levels[channel] = lowest + np.int64(packed[2 + channel])
+        shapes[channel], negative[channel] = nibble & 7, nibble >> 3 & 1
+    return levels, shapes, negative

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 
@@ -21,6 +22,9 @@ from codec.rans_tables import Tables, fit_tables
 
 MEANS = (0.1, 0.5, 0.9, 1.4, 2.1, 3.2, 5.0, 10.0)
 """Mean over deviation of each shape."""
+_BETWEEN = [(lower + upper) / 2 for lower, upper in pairwise(MEANS)]
+SHARES = np.array([mean**2 / (1 + mean**2) for mean in _BETWEEN], np.float32)
+"""Where one shape gives way to the next: squared mean over mean square."""
 OCTAVES, OCTAVES_ABOVE = 12, 2
 """Octaves of magnitude that have symbols of their own, and how many of them lie above the root mean square."""
 
@@ -43,13 +47,6 @@ def num_cells(cells_per_octave: int) -> int:
 def first_cell(cells_per_octave: int) -> int:
     """The lowest of these cells, counted from that of the root mean square."""
     return (OCTAVES_ABOVE - OCTAVES) * cells_per_octave
-
-
-def shapes_of(mean_share: np.ndarray) -> np.ndarray:
-    """The shape, uint8 `[channel]`, for channels whose squared mean is this share of their mean square."""
-    between = (np.array(MEANS[1:]) + np.array(MEANS[:-1])) / 2
-    shapes: np.ndarray = np.searchsorted(between**2 / (1 + between**2), mean_share).astype(np.uint8)
-    return shapes
 
 
 def expected_counts(cells_per_octave: int) -> np.ndarray:

@@ -36,11 +36,11 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from codec import lossless_kernels, rans
+from codec import float_channels, lossless_kernels, rans
 from codec.bits import bits_of, words_to_write
 from codec.codec import Codec, ReadSection
 from codec.errors import CorruptFrame
-from codec.float_channels import FloatChannels, num_bytes, num_pairs
+from codec.float_channels import num_bytes, num_pairs
 from codec.float_tables import first_cell, float_tables
 from codec.rans_tables import Tables
 
@@ -73,17 +73,11 @@ class _Layout:
         """Heads in a cell."""
         return np.uint16(1 << self.low_bits)
 
-    def fitted(self, heads: np.ndarray) -> FloatChannels:
-        """What codes these heads, `[token, channel]`, about shortest."""
-        moments = lossless_kernels.moments(heads, np.uint32(1 << self.up), np.float32(self.scale))
-        return FloatChannels.fitted(*moments, self.scale, self.low_bits + self.up)
-
-    def origins(self, channels: FloatChannels) -> np.ndarray:
-        """As `codec.lossless_kernels` has them."""
-        firsts = (channels.levels + np.uint16(first_cell(self.cells_per_octave) % (1 << 16))) << np.uint16(self.low_bits)
-        negative = channels.negative.astype(np.uint16) << np.uint16(15)
-        origins: np.ndarray = firsts & lossless_kernels.MAGNITUDE | negative
-        return origins
+    def fitted(self, heads: np.ndarray) -> np.ndarray:
+        """The bytes of the channels under which these heads, `[token, channel]`, are coded about shortest."""
+        scale = np.float32(self.scale)
+        moments = lossless_kernels.moments(heads, np.uint32(1 << self.up), scale)
+        return float_channels.fit(*moments, scale, self.low_bits + self.up)
 
     def low(self, heads: np.ndarray) -> np.ndarray:
         """What heads `[token, channel]` have below their cells."""
@@ -115,14 +109,16 @@ class Lossless(Codec):
         layout, words = _LAYOUTS[keys.dtype], _rows(bits_of(keys), bits_of(values))
         heads, lower = (words, None) if words.itemsize == 2 else lossless_kernels.halves(words)
         channels = layout.fitted(heads)
-        symbols = lossless_kernels.split(heads, layout.origins(channels), layout.unit, layout.escape)
+        levels, shapes, negative = float_channels.unpack(channels, heads.shape[1])
+        origins = lossless_kernels.origins_of(levels, negative, first_cell(layout.cells_per_octave), layout.unit)
+        symbols = lossless_kernels.split(heads, origins, layout.unit, layout.escape)
         escapes = heads.ravel()[lossless_kernels.escaped(symbols, layout.escape, symbols.size)]
         lanes = _LANES if symbols.size >= _FEW_SYMBOLS else _FEW_LANES
         leading = [
             np.array([escapes.size], "<u4").view(np.uint8),
-            channels.packed(),
+            channels,
             escapes.view(np.uint8),
-            rans.encode(symbols, channels.shapes, layout.tables, lanes),
+            rans.encode(symbols, shapes, layout.tables, lanes),
         ]
         sections = {"leading": np.concatenate(leading), "low": layout.low(heads)}
         if lower is not None:

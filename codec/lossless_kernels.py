@@ -13,6 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from codec.float_channels import unpack
 from codec.rans import INITIAL_STATE
 from codec.rans_kernels import COLUMNS_READ_AHEAD, WORDS_READ_AHEAD, decode_in_kernel
 from codec.rans_tables import NUM_SLOTS
@@ -151,20 +152,13 @@ def _put_bytes(low: np.ndarray, heads: np.ndarray) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _channels(leading: np.ndarray, num_channels: int, first_cell: int, unit: np.uint16) -> tuple[np.ndarray, np.ndarray]:
-    """Undoes `FloatChannels.packed`: origins, and uint32 where each channel's table begins, going round at the end."""
-    origins, rows = np.empty(num_channels, np.uint16), np.empty(num_channels + COLUMNS_READ_AHEAD, np.uint32)
-    lowest = np.int64(leading[4]) + np.int64(leading[5]) * 256 + first_cell
-    half = (num_channels + 1) // 2
-    for channel in range(num_channels):
-        pair = np.int64(leading[6 + num_channels + channel % half])
-        nibble = pair >> 4 if channel >= half else pair & 15
-        first = lowest + np.int64(leading[6 + channel])
-        origins[channel] = np.uint16(first * np.int64(unit)) & MAGNITUDE | np.uint16(nibble >> 3) << np.uint16(15)
-        rows[channel] = (nibble & 7) * NUM_SLOTS
-    for channel in range(COLUMNS_READ_AHEAD):
-        rows[num_channels + channel] = rows[channel % num_channels]
-    return origins, rows
+def origins_of(levels: np.ndarray, negative: np.ndarray, first_cell: int, unit: np.uint16) -> np.ndarray:
+    """Origins of channels as `codec.float_channels` unpacks them, cell 0 being `first_cell` above the level's."""
+    origins = np.empty(levels.size, np.uint16)
+    for channel in range(levels.size):
+        first = (np.int64(levels[channel]) + first_cell) * np.int64(unit)
+        origins[channel] = np.uint16(np.uint16(first) & MAGNITUDE) | np.uint16(negative[channel] * SIGN)
+    return origins
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -193,7 +187,11 @@ def decode(
     `codec.rans_tables`, `low` as `codec.lossless` stores it.
     """
     num_channels = heads.shape[1]
-    origins, rows = _channels(leading, num_channels, first_cell, unit)
+    levels, shapes, negative = unpack(leading[4:], num_channels)
+    origins = origins_of(levels, negative, first_cell, unit)
+    rows = np.empty(num_channels + COLUMNS_READ_AHEAD, np.uint32)
+    for column in range(rows.size):
+        rows[column] = shapes[column % num_channels] * NUM_SLOTS
     words_start = stream_start + 4 * num_lanes
     states, words = np.empty(num_lanes, np.uint32), np.zeros((leading.size - words_start) // 2 + WORDS_READ_AHEAD, np.uint16)
     _copy(leading, stream_start, states.view(np.uint8), 4 * num_lanes)
