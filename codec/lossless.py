@@ -77,11 +77,13 @@ class _Layout:
         """The bytes of the channels under which these heads, `[token, channel]`, are coded about shortest."""
         scale = np.float32(self.scale)
         moments = lossless_kernels.moments(heads, np.uint32(1 << self.up), scale)
-        return float_channels.fit(*moments, scale, self.low_bits + self.up)
+        channels: np.ndarray = float_channels.fit(*moments, scale, self.low_bits + self.up)
+        return channels
 
     def low(self, heads: np.ndarray) -> np.ndarray:
         """What heads `[token, channel]` have below their cells."""
-        return lossless_kernels.take_nibbles(heads) if self.low_bits == 4 else heads.astype(np.uint8)
+        low: np.ndarray = lossless_kernels.take_nibbles(heads) if self.low_bits == 4 else heads.astype(np.uint8)
+        return low
 
     def low_shape(self, num_tokens: int, num_channels: int) -> tuple[int, int]:
         """The shape of that."""
@@ -153,9 +155,7 @@ def _rows(keys: np.ndarray, values: np.ndarray) -> np.ndarray:
     return words
 
 
-def _decoded(
-    layout: _Layout, leading: np.ndarray, read: ReadSection, num_tokens: int, num_channels: int
-) -> np.ndarray:
+def _decoded(layout: _Layout, leading: np.ndarray, read: ReadSection, num_tokens: int, num_channels: int) -> np.ndarray:
     """Heads, uint16 `[token, channel]`. Raises CorruptFrame when `leading` is not what the encoder writes."""
     escapes_start = 4 + num_bytes(num_channels)
     if leading.size < escapes_start:

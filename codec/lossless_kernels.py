@@ -42,8 +42,8 @@ def halves(words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def whole(heads: np.ndarray, lower: np.ndarray) -> np.ndarray:
     """Undoes `halves`."""
     words = np.empty(heads.shape, np.uint32)
-    for token in range(words.shape[0]):
-        for channel in range(words.shape[1]):
+    for token in range(heads.shape[0]):
+        for channel in range(heads.shape[1]):
             words[token, channel] = np.uint32(np.uint32(heads[token, channel]) * _HALF_WORD) | lower[token, channel]
     return words
 
@@ -193,13 +193,20 @@ def decode(
     for column in range(rows.size):
         rows[column] = shapes[column % num_channels] * NUM_SLOTS
     words_start = stream_start + 4 * num_lanes
-    states, words = np.empty(num_lanes, np.uint32), np.zeros((leading.size - words_start) // 2 + WORDS_READ_AHEAD, np.uint16)
+    states, words = (
+        np.empty(num_lanes, np.uint32),
+        np.zeros((leading.size - words_start) // 2 + WORDS_READ_AHEAD, np.uint16),
+    )
     _copy(leading, stream_start, states.view(np.uint8), 4 * num_lanes)
     _copy(leading, words_start, words.view(np.uint8), leading.size - words_start)
     symbols = np.empty(heads.shape, np.uint8)
     lowest = states.min()
     num_words = decode_in_kernel(words, states, rows, num_channels, slots.ravel(), symbols.ravel())
-    if lowest < INITIAL_STATE or num_words != np.uint64(words.size - WORDS_READ_AHEAD) or np.any(states != INITIAL_STATE):
+    if (
+        lowest < INITIAL_STATE
+        or num_words != np.uint64(words.size - WORDS_READ_AHEAD)
+        or np.any(states != INITIAL_STATE)
+    ):
         return UNEVEN
     _join(symbols, origins, unit, heads)
     if unit == np.uint16(16):

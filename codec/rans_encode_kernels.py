@@ -87,7 +87,9 @@ def _emit_encode_8(context: Any, builder: Any, signature: Any, arguments: Any) -
     full = builder.icmp_signed(">=", builder.lshr(state, all_lanes(20)), frequency)
     mask = builder.zext(builder.bitcast(full, _BYTE), _LONG)
     shuffle = load(7, builder.shl(mask, ir.Constant(_LONG, 4)), _BYTES16)
-    given = call("llvm.x86.ssse3.pshuf.b.128", _BYTES16, builder.bitcast(builder.trunc(state, _HALVES), _BYTES16), shuffle)
+    given = call(
+        "llvm.x86.ssse3.pshuf.b.128", _BYTES16, builder.bitcast(builder.trunc(state, _HALVES), _BYTES16), shuffle
+    )
     builder.store(given, pointer(2, builder.sub(first, ir.Constant(_LONG, 8)), _BYTES16), align=1)
     state = builder.select(full, builder.lshr(state, all_lanes(16)), state)
     quotient = builder.fptosi(builder.fdiv(builder.uitofp(state, _FLOATS), builder.sitofp(frequency, _FLOATS)), _WORDS)
