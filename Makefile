@@ -35,6 +35,7 @@ bench: install
 	$(BIN)/python -m benchmarks.exactness --quick --json out/exactness.json
 	$(BIN)/python -m benchmarks.rate_distortion --quick --json out/rate_distortion.json --png out/rate_distortion.png
 	$(BIN)/python -m benchmarks.codec_speed --quick --json out/codec_speed.json
+	$(BIN)/python -m benchmarks.lossless --quick --json out/lossless.json
 
 install: $(VENV)/.installed
 

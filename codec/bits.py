@@ -18,15 +18,15 @@ def bits_of(tensor: torch.Tensor) -> np.ndarray:
 
 
 @contextmanager
-def bytes_to_write(out: torch.Tensor) -> Iterator[np.ndarray]:
-    """The bytes of a float tensor, uint8 `[*out.shape, width]`, little-endian, for the body to fill.
+def words_to_write(out: torch.Tensor) -> Iterator[np.ndarray]:
+    """The bits of a float tensor, as `bits_of`, for the body to fill: strided as `out` is.
 
     On the CPU they are the tensor's own; elsewhere they are copied over when the body is done.
     """
     if out.device.type == "cpu":
-        yield bits_of(out)[..., None].view(np.uint8)
+        yield bits_of(out)
     else:
-        as_int, _ = _SAME_WIDTH[out.element_size()]
-        planes = np.empty((*out.shape, out.element_size()), np.uint8)
-        yield planes
-        out.copy_(torch.from_numpy(planes).view(as_int)[..., 0].view(out.dtype))
+        as_int, unsigned = _SAME_WIDTH[out.element_size()]
+        words = torch.empty(out.shape, dtype=as_int)
+        yield words.numpy().view(unsigned)
+        out.copy_(words.view(out.dtype))

@@ -14,7 +14,7 @@ import numpy as np
 
 from codec.rans_tables import Tables, fit_tables
 
-_COUNTS = 1 << 24
+COUNTS = 1 << 24
 
 
 def gaussian_tables(deviations: Sequence[float], lowest: int, highest: int) -> Tables:
@@ -28,10 +28,10 @@ def gaussian_tables(deviations: Sequence[float], lowest: int, highest: int) -> T
 def expected_counts(deviations: Sequence[float], lowest: int, highest: int) -> np.ndarray:
     """How often each integer is expected among 2^24 draws, float64 `[deviation, symbol]`."""
     edges = [edge - 0.5 for edge in range(lowest + 1, highest + 1)]
-    below = np.array([[0.0, *(_below(edge / deviation) for edge in edges), 1.0] for deviation in deviations])
-    return np.diff(below, axis=1) * _COUNTS
+    up_to = np.array([[0.0, *(below(edge / deviation) for edge in edges), 1.0] for deviation in deviations])
+    return np.diff(up_to, axis=1) * COUNTS
 
 
-def _below(x: float) -> float:
+def below(x: float) -> float:
     """Probability that a standard normal number is below `x`."""
     return 0.5 * (1 + math.erf(x / math.sqrt(2)))

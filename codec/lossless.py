@@ -1,90 +1,181 @@
-"""`lossless`: byte planes and zstd. Bit-exact, for every float the spec allows.
+"""`lossless`: the leading bits of every float entropy-coded, the others as they are. Bit-exact, for any bits.
 
-A trained model's keys and values are close to Gaussian per channel: their exponents take a few values
-(2.5-3 bits of entropy in 8), their mantissas are noise. So each number is split: the plane of the top
-bytes (sign and the exponent's upper bits) goes through zstd, whose Huffman stage does the work, and
-the rest is stored as it is. That leaves about 11 of 16 bits under bfloat16 and 27 of 32 under float32.
-Rotating the sign out of the top byte was measured and gains nothing: the exponent's last bit is noise too.
+A trained model's keys and values are close to Gaussian per channel, and channels differ: in scale, and in how
+far their mean is from zero. So the channel tells much about a float's sign, exponent and first mantissa bits;
+the bits below are noise. The leading bits are symbols of `codec.rans`, each channel under one of eight fixed
+tables (`codec.float_tables`) moved to the channel's scale: no profile is needed, and a channel costs 12 bits
+a chunk. The low bits are stored: 4 of bfloat16's 16, 8 of float16's 16, 20 of float32's 32.
 
-Sections per layer: `k.high` and `v.high` (U8, zstd) are the top bytes of keys and of values. `low` is
-the bottom byte (U8) of a 16-bit float or the bottom two (U16) of a 32-bit float, which has `mid` (U8)
-between them; these two hold all keys, then all values. Every plane is in the order `[kv_head, token, dim]`.
+A head is the upper 16 bits of a float. Its cell is the exponent and the first mantissa bits as one number:
+8 cells an octave, 4 under float16. A channel has symbols for 12 octaves of cells, 10 of them below its root
+mean square. Anything else, be it zero or NaN, escapes: its head is stored beside the symbols.
+
+Sections per layer, numbers little-endian. Channels are the keys' `[kv_head, dim]`, then the values'.
+
+`leading` (U8), back to back:
+
+* u32, the number of escapes;
+* the channels, as `codec.float_channels` packs them;
+* u16 per escape, in the order of the symbols: its head;
+* to the end, a stream of `codec.rans`, rows of tokens and columns of channels: twice the cell less the
+  channel's first one, modulo the cells there are, plus 1 where the sign is not that of the channel's mean; or
+  the last symbol, an escape.
+
+`low` (U8) holds what a head has below its cell: bytes `[token, channel]` under float16, otherwise nibbles
+`[token, pair]`, paired as those of `codec.float_channels`. `lower` (U16, `[token, channel]`) is the lower half
+of float32, and only of that.
+
+A layer that this would make larger is stored: `leading` is then empty, and `low` the bytes of `[token, channel]`.
 """
 
 from __future__ import annotations
 
-import threading
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import torch
-import zstandard
 
-from codec.bits import bits_of, bytes_to_write
+from codec import float_channels, lossless_kernels, rans
+from codec.bits import bits_of, words_to_write
 from codec.codec import LayerCodec, ReadSection
 from codec.errors import CorruptFrame
+from codec.float_channels import num_bytes, num_pairs
+from codec.float_tables import first_cell, float_tables
+from codec.rans_tables import Tables
 
-_ZSTD_LEVEL = 1  # only literals matter here: higher levels find matches that cost more than they save
+_FEW_SYMBOLS, _FEW_LANES, _LANES = 8192, 8, 32  # a lane costs 2 bytes, and many decode faster
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How a dtype's heads are divided: `low_bits`, 4 or 8, then the cell, then the sign.
+
+    A head's magnitude times 2^`up`, read as float32, is `scale` times smaller than its number.
+    """
+
+    cells_per_octave: int
+    low_bits: int
+    up: int
+    scale: float = 1.0
+
+    @property
+    def tables(self) -> Tables:
+        return float_tables(self.cells_per_octave)
+
+    @property
+    def escape(self) -> np.uint8:
+        """The last symbol."""
+        return np.uint8(self.tables.num_symbols - 1)
+
+    @property
+    def unit(self) -> np.uint16:
+        """Heads in a cell."""
+        return np.uint16(1 << self.low_bits)
+
+    def fitted(self, heads: np.ndarray) -> np.ndarray:
+        """The bytes of the channels under which these heads, `[token, channel]`, are coded about shortest."""
+        scale = np.float32(self.scale)
+        moments = lossless_kernels.moments(heads, np.uint32(1 << self.up), scale)
+        channels: np.ndarray = float_channels.fit(*moments, scale, self.low_bits + self.up)
+        return channels
+
+    def low(self, heads: np.ndarray) -> np.ndarray:
+        """What heads `[token, channel]` have below their cells."""
+        low: np.ndarray = lossless_kernels.take_nibbles(heads) if self.low_bits == 4 else heads.astype(np.uint8)
+        return low
+
+    def low_shape(self, num_tokens: int, num_channels: int) -> tuple[int, int]:
+        """The shape of that."""
+        return num_tokens, num_pairs(num_channels) if self.low_bits == 4 else num_channels
+
+
+_FAULTS = {
+    lossless_kernels.UNEVEN: "the entropy-coded stream does not end where its symbols do",
+    lossless_kernels.OTHER_ESCAPES: "more or fewer symbols are escapes than are stored",
+}
+_LAYOUTS = {
+    torch.bfloat16: _Layout(cells_per_octave=8, low_bits=4, up=16),
+    torch.float16: _Layout(cells_per_octave=4, low_bits=8, up=13, scale=2.0**112),
+    torch.float32: _Layout(cells_per_octave=8, low_bits=4, up=16),
+}
 
 
 class Lossless(LayerCodec):
-    """Bit-exact byte-plane coding; no parameters."""
+    """Bit-exact coding of leading bits; no parameters."""
 
     id: ClassVar[str] = "lossless"
     lossless: ClassVar[bool] = True
 
-    def __init__(self) -> None:
-        self._thread = threading.local()
-
     def encode_layer(self, layer: int, keys: torch.Tensor, values: torch.Tensor, start: int) -> dict[str, np.ndarray]:
-        keys_bits, values_bits = bits_of(keys), bits_of(values)
-        width = keys_bits.itemsize
-        sections = {
-            f"{name}.high": np.frombuffer(self._zstd()[0].compress(_byte(bits, width - 1).data), np.uint8)
-            for name, bits in (("k", keys_bits), ("v", values_bits))
-        }
-        if width == 4:
-            sections["mid"] = np.concatenate([_byte(keys_bits, 2), _byte(values_bits, 2)])
-        low_dtype = np.uint8 if width == 2 else np.uint16
-        sections["low"] = np.concatenate([keys_bits.astype(low_dtype).ravel(), values_bits.astype(low_dtype).ravel()])
+        layout, words = _LAYOUTS[keys.dtype], _rows(bits_of(keys), bits_of(values))
+        heads, lower = (words, None) if words.itemsize == 2 else lossless_kernels.halves(words)
+        channels = layout.fitted(heads)
+        levels, shapes, negative = float_channels.unpack(channels, heads.shape[1])
+        origins = lossless_kernels.origins_of(levels, negative, first_cell(layout.cells_per_octave), layout.unit)
+        symbols = lossless_kernels.split(heads, origins, layout.unit, layout.escape)
+        escapes = heads.ravel()[lossless_kernels.escaped(symbols, layout.escape, symbols.size)]
+        lanes = _LANES if symbols.size >= _FEW_SYMBOLS else _FEW_LANES
+        leading = [
+            np.array([escapes.size], "<u4").view(np.uint8),
+            channels,
+            escapes.view(np.uint8),
+            rans.encode(symbols, shapes, layout.tables, lanes),
+        ]
+        sections = {"leading": np.concatenate(leading), "low": layout.low(heads)}
+        if lower is not None:
+            sections["lower"] = lower
+        if sum(section.nbytes for section in sections.values()) > words.nbytes:
+            return {"leading": np.empty(0, np.uint8), "low": words.view(np.uint8)}
         return sections
 
     def decode_layer(
         self, layer: int, read: ReadSection, keys: torch.Tensor, values: torch.Tensor, start: int, to: int
     ) -> None:
-        width, num_elements = keys.element_size(), (keys.numel() + values.numel(),)
-        low = read("low", np.uint8 if width == 2 else np.uint16, num_elements)
-        mid = read("mid", np.uint8, num_elements) if width == 4 else None
-        start = 0
-        for name, out in (("k", keys), ("v", values)):
-            shape, part = tuple(out.shape), slice(start, start + out.numel())
-            start = part.stop
-            with bytes_to_write(out) as planes:
-                planes[..., -1] = self._decompress(read(f"{name}.high", np.uint8), out.numel()).reshape(shape)
-                if mid is not None:
-                    planes[..., 2] = mid[part].reshape(shape)
-                planes.view(low.dtype)[..., 0] = low[part].reshape(shape)
-
-    def _decompress(self, compressed: np.ndarray, num_bytes: int) -> np.ndarray:
-        try:
-            if zstandard.get_frame_parameters(compressed.data).content_size != num_bytes:
-                raise CorruptFrame("a compressed plane states another length than its layer has")
-            plane = np.frombuffer(self._zstd()[1].decompress(compressed.data), np.uint8)
-        except zstandard.ZstdError as error:
-            raise CorruptFrame(f"a compressed plane does not decompress: {error}") from error
-        if plane.size != num_bytes:
-            raise CorruptFrame(f"a compressed plane holds {plane.size} bytes, expected {num_bytes}")
-        return plane
-
-    def _zstd(self) -> tuple[zstandard.ZstdCompressor, zstandard.ZstdDecompressor]:
-        """zstd contexts are not thread-safe: one pair per thread."""
-        if not hasattr(self._thread, "pair"):
-            compressor = zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=False)
-            self._thread.pair = compressor, zstandard.ZstdDecompressor()
-        pair: tuple[zstandard.ZstdCompressor, zstandard.ZstdDecompressor] = self._thread.pair
-        return pair
+        with words_to_write(keys) as key_words, words_to_write(values) as value_words:
+            heads, num_tokens, key_dim = key_words.shape
+            num_key_channels, num_channels = heads * key_dim, heads * (key_dim + value_words.shape[2])
+            leading = read("leading", np.uint8)
+            if leading.size:
+                words = _decoded(_LAYOUTS[keys.dtype], leading, read, num_tokens, num_channels)
+                if keys.element_size() == 4:
+                    words = lossless_kernels.whole(words, read("lower", np.uint16, words.shape))
+            else:
+                words = read("low", np.uint8, (num_tokens, num_channels * keys.element_size())).view(key_words.dtype)
+            for out, channels in ((key_words, words[:, :num_key_channels]), (value_words, words[:, num_key_channels:])):
+                out[...] = channels.reshape(num_tokens, heads, -1).transpose(1, 0, 2)
 
 
-def _byte(bits: np.ndarray, index: int) -> np.ndarray:
-    """Byte `index`, counted from the lowest, of every element, flat."""
-    return (bits >> (8 * index)).astype(np.uint8).ravel()
+def _rows(keys: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Words `[token, channel]` of keys and values `[kv_head, token, dim]`."""
+    heads, num_tokens, key_dim = keys.shape
+    words = np.empty((num_tokens, heads * (key_dim + values.shape[2])), keys.dtype)
+    for given, channels in ((keys, words[:, : heads * key_dim]), (values, words[:, heads * key_dim :])):
+        channels.reshape(num_tokens, heads, -1)[...] = given.transpose(1, 0, 2)
+    return words
+
+
+def _decoded(layout: _Layout, leading: np.ndarray, read: ReadSection, num_tokens: int, num_channels: int) -> np.ndarray:
+    """Heads, uint16 `[token, channel]`. Raises CorruptFrame when `leading` is not what the encoder writes."""
+    escapes_start = 4 + num_bytes(num_channels)
+    if leading.size < escapes_start:
+        raise CorruptFrame(f"{leading.size} bytes are too few for what {num_channels} channels are coded under")
+    stream_start = escapes_start + 2 * int.from_bytes(leading[:4].tobytes(), "little")
+    lanes = rans.checked_lanes(leading[stream_start:], num_tokens * num_channels)
+    low = read("low", np.uint8, layout.low_shape(num_tokens, num_channels))
+    heads = np.empty((num_tokens, num_channels), np.uint16)
+    found = lossless_kernels.decode(
+        leading,
+        escapes_start,
+        stream_start + rans.HEADER_BYTES,
+        lanes,
+        layout.tables.slots,
+        first_cell(layout.cells_per_octave),
+        layout.unit,
+        layout.escape,
+        low,
+        heads,
+    )
+    if found != lossless_kernels.WHOLE:
+        raise CorruptFrame(_FAULTS[found])
+    return heads

@@ -28,7 +28,8 @@ with every lane at 2**16 and every word taken, which is checked. What that leave
 lane were wrong) is for the frame's checksums. A stream has 8 + 4 L bytes that are not words; half of each
 state is information, so many lanes cost 2 bytes each: small streams are better off with few of them.
 
-`codec.rans_reference` is the same in plain Python, `codec.rans_kernels` what runs.
+`codec.rans_reference` is the same in plain Python, `codec.rans_kernels`, `codec.rans_encode_kernels`
+and `codec.rans_avx2` what runs.
 """
 
 from __future__ import annotations
@@ -37,13 +38,13 @@ import struct
 
 import numpy as np
 
-from codec import rans_kernels
+from codec import rans_encode_kernels, rans_kernels
 from codec.errors import CorruptFrame
 from codec.rans_tables import MAX_SYMBOLS, NUM_SLOTS, Tables
 
 LANES = (8, 16, 32, 64)
 INITIAL_STATE = 1 << 16
-_HEADER_BYTES = 8
+HEADER_BYTES = 8
 _MAX_STREAM_SYMBOLS = (1 << 32) - 1
 
 
@@ -73,8 +74,8 @@ def encode(
         raise ValueError(f"symbol {symbols.max()} is not one of the {tables.num_symbols} that the tables have")
     states, words = np.full(num_lanes, INITIAL_STATE, np.uint32), np.empty(symbols.size, np.uint16)
     if symbols.size:
-        starts = rans_kernels.table_starts(columns, 2 * MAX_SYMBOLS)
-        first = rans_kernels.encode(symbols.ravel(), starts, classes, tables.divisors.ravel(), states, words)
+        starts = rans_kernels.table_starts(columns, MAX_SYMBOLS)
+        first = rans_encode_kernels.encode(symbols.ravel(), starts, classes, tables, states, words)
         words = words[first:]
     header = np.array([symbols.size, num_lanes, *states], "<u4")
     return np.concatenate([header.view(np.uint8), words.astype("<u2", copy=False).view(np.uint8)])
@@ -163,18 +164,9 @@ def parse(stream: np.ndarray, num_symbols: int) -> tuple[np.ndarray, np.ndarray]
 
     Raises CorruptFrame when the header is not that of a stream of `num_symbols` symbols, or was cut short.
     """
-    if stream.dtype != np.uint8 or stream.ndim != 1:
-        raise ValueError(f"a stream is uint8 [byte], got {stream.dtype} {stream.shape}")
-    if stream.size < _HEADER_BYTES:
-        raise CorruptFrame(f"{stream.size} bytes are too few for an entropy-coded stream")
+    start = HEADER_BYTES + 4 * checked_lanes(stream, num_symbols)
     stream = np.ascontiguousarray(stream)
-    stated, num_lanes = struct.unpack_from("<II", stream.data)
-    if stated != num_symbols:
-        raise CorruptFrame(f"the stream holds {stated} symbols, expected {num_symbols}")
-    start = _HEADER_BYTES + 4 * num_lanes
-    if num_lanes not in LANES or stream.size < start or stream.size % 2:
-        raise CorruptFrame(f"a stream of {num_lanes} lanes cannot have {stream.size} bytes")
-    states = np.frombuffer(stream, "<u4", num_lanes, _HEADER_BYTES).astype(np.uint32)
+    states = np.frombuffer(stream, "<u4", (start - HEADER_BYTES) // 4, HEADER_BYTES).astype(np.uint32)
     if min(states.tolist()) < INITIAL_STATE:
         raise CorruptFrame("a lane of the stream begins below its range")
     num_words = (stream.size - start) // 2
@@ -182,3 +174,17 @@ def parse(stream: np.ndarray, num_symbols: int) -> tuple[np.ndarray, np.ndarray]
     words[:num_words] = np.frombuffer(stream, "<u2", num_words, start)
     words[num_words:] = 0
     return states, words
+
+
+def checked_lanes(stream: np.ndarray, num_symbols: int) -> int:
+    """How many lanes a stream has. Raises CorruptFrame as `parse`, which looks at the states too."""
+    if stream.dtype != np.uint8 or stream.ndim != 1:
+        raise ValueError(f"a stream is uint8 [byte], got {stream.dtype} {stream.shape}")
+    if stream.size < HEADER_BYTES:
+        raise CorruptFrame(f"{stream.size} bytes are too few for an entropy-coded stream")
+    stated, num_lanes = struct.unpack("<II", stream[:HEADER_BYTES].tobytes())
+    if stated != num_symbols:
+        raise CorruptFrame(f"the stream holds {stated} symbols, expected {num_symbols}")
+    if num_lanes not in LANES or stream.size < HEADER_BYTES + 4 * num_lanes or stream.size % 2:
+        raise CorruptFrame(f"a stream of {num_lanes} lanes cannot have {stream.size} bytes")
+    return int(num_lanes)

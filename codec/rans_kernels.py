@@ -1,8 +1,8 @@
 """The loops of the rANS coder, compiled by numba on first use. They trust their arguments: `codec.rans` checks.
 
-Decoding comes twice. `_decode_symbols` is the portable loop, one symbol at a time. Where the processor has
-AVX2, `_decode_blocks` takes eight lanes at once: a gather fetches their slots, and a byte shuffle hands the
-next words to those lanes that need one (Giesen 2014), with no branch that depends on the symbols.
+Here are those that decode, and what `codec.rans_encode_kernels` shares with them. Decoding comes twice:
+`_decode_symbols` is the portable loop, one symbol at a time; where the processor has AVX2, `_decode_blocks` takes
+the steps of `codec.rans_avx2`, eight lanes at once.
 
 Neither reads outside of its arrays whatever the stream holds: the slot index is masked, `words` is followed
 by `WORDS_READ_AHEAD` spare ones, and reading stops once the stream is overrun.
@@ -12,33 +12,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import llvmlite.binding
 import numpy as np
-from llvmlite import ir
-from numba import config, njit, types
-from numba.core.errors import TypingError
-from numba.extending import intrinsic
+from numba import njit
+
+from codec import rans_avx2
+from codec.rans_avx2 import HAS_AVX2, SPREAD, decode_8
 
 WORDS_READ_AHEAD = COLUMNS_READ_AHEAD = 8
-HAS_AVX2 = (
-    config.CPU_NAME is None
-    and config.CPU_FEATURES is None
-    and bool(llvmlite.binding.get_host_cpu_features().get("avx2"))
-)
-
-_BYTE, _HALF, _WORD, _LONG = (ir.IntType(bits) for bits in (8, 16, 32, 64))
-_BYTES8, _BYTES16, _HALVES, _WORDS = (ir.VectorType(*of) for of in ((_BYTE, 8), (_BYTE, 16), (_HALF, 8), (_WORD, 8)))
-
-
-def _spread() -> np.ndarray:
-    """Byte shuffles uint8 `[mask * 16 + byte]`: consecutive 16-bit words to the lanes whose mask bit is set."""
-    needs = (np.arange(256)[:, None] >> np.arange(8)) & 1
-    source = 2 * (np.cumsum(needs, axis=1) - needs)
-    shuffles = np.where(needs[..., None], source[..., None] + np.arange(2), 0x80)
-    return shuffles.astype(np.uint8).ravel()
-
-
-_SPREAD = _spread()
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -54,7 +34,7 @@ def all_below(values: np.ndarray, bound: int) -> bool:
 def table_starts(table_of_column: np.ndarray, table_size: int) -> np.ndarray:
     """Where tables of `table_size` begin, uint32 `[class, column + COLUMNS_READ_AHEAD]`.
 
-    From int64 `table_of_column` `[class, column]`; goes round after the last column, and means nothing without one.
+    From integers `table_of_column` `[class, column]`; goes round after the last column, and means nothing without one.
     """
     num_classes, num_columns = table_of_column.shape
     starts = np.empty((num_classes, num_columns + COLUMNS_READ_AHEAD), np.uint32)
@@ -64,44 +44,6 @@ def table_starts(table_of_column: np.ndarray, table_size: int) -> np.ndarray:
         for column in range(num_columns, num_columns + COLUMNS_READ_AHEAD):
             starts[row_class, column] = starts[row_class, column - num_columns]
     return starts
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def encode(
-    symbols: np.ndarray,
-    starts: np.ndarray,
-    class_of_row: np.ndarray,
-    divisors: np.ndarray,
-    states: np.ndarray,
-    words: np.ndarray,
-) -> np.uint64:
-    """Codes flat uint8 `symbols`, last one first, into the end of uint16 `words`, which is as long.
-
-    `starts` as `table_starts` makes them, for `divisors`, flat uint64 as `Tables.divisors`; `class_of_row` int64
-    `[row]`. Leaves the lanes' final states in uint32 `states`; returns where in `words` the stream begins.
-    """
-    last_lane = np.uint64(states.size - 1)
-    first = np.uint64(words.size)
-    width, flat = np.uint64(starts.shape[1]), starts.ravel()
-    num_columns = width - np.uint64(COLUMNS_READ_AHEAD)
-    row, column, begin = class_of_row.size, np.uint64(0), np.uint64(0)
-    for position in range(symbols.size - 1, -1, -1):
-        if column == 0:
-            row -= 1
-            column, begin = num_columns, np.uint64(class_of_row[row]) * width
-        column -= np.uint64(1)
-        entry = np.uint64(flat[begin + column]) + (np.uint64(symbols[position]) << np.uint64(1))
-        reciprocal, packed = divisors[entry], divisors[entry + np.uint64(1)]
-        frequency, start = packed & np.uint64(0xFFFF), packed >> np.uint64(32)
-        lane = np.uint64(position) & last_lane
-        state = np.uint64(states[lane])
-        words[first - np.uint64(1)] = state
-        full = (state >> np.uint64(20)) >= frequency
-        first -= np.uint64(full)
-        state >>= np.uint64(full) << np.uint64(4)
-        quotient = (state * reciprocal) >> np.uint64(44)
-        states[lane] = quotient * (np.uint64(4096) - frequency) + state + start
-    return first
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -135,8 +77,8 @@ def _decode_symbols(
     class_of_row: np.ndarray,
     slots: np.ndarray,
     out: np.ndarray,
-    begin: int,
-    word: int,
+    begin: int = 0,
+    word: int = 0,
 ) -> np.uint64:
     """Decodes symbols [begin, out.size), the first of them with the words from `word` on; returns words read."""
     last_lane, one = np.uint64(states.size - 1), np.uint64(1)
@@ -157,66 +99,8 @@ def _decode_symbols(
     return next_word
 
 
-@intrinsic
-def _decode_8(
-    typing: Any, states: Any, lane: Any, words: Any, word: Any, starts: Any, first: Any, slots: Any, spread: Any,
-    out: Any, position: Any,
-) -> Any:  # fmt: skip
-    """One step of lanes [lane, lane + 8), their tables' starts from `first` on; returns how many words they read."""
-    arrays = (states, words, starts, slots, spread, out)
-    if [array.dtype for array in arrays] != [
-        types.uint32,
-        types.uint16,
-        types.uint32,
-        types.uint32,
-        types.uint8,
-        types.uint8,
-    ]:
-        raise TypingError("arrays of other types")
-    signature = types.uint64(
-        states, types.uint64, words, types.uint64, starts, types.uint64, slots, spread, out, types.uint64
-    )
-    return signature, _emit_decode_8
-
-
-def _emit_decode_8(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    def pointer(argument: int, index: Any, vector: ir.VectorType) -> Any:
-        array = context.make_array(signature.args[argument])(context, builder, arguments[argument])
-        return builder.bitcast(builder.gep(array.data, [index]), vector.as_pointer())
-
-    def load(argument: int, index: Any, vector: ir.VectorType) -> Any:
-        return builder.load(pointer(argument, index, vector), align=1)
-
-    def call(name: str, result: Any, *operands: Any) -> Any:
-        kind = ir.FunctionType(result, [operand.type for operand in operands])
-        function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
-        return builder.call(function, operands)
-
-    def all_lanes(value: int) -> ir.Constant:
-        return ir.Constant(_WORDS, [value] * 8)
-
-    lane, word, first, position = (arguments[index] for index in (1, 3, 5, 9))
-    state = load(0, lane, _WORDS)
-    index = builder.add(builder.and_(state, all_lanes(4095)), load(4, first, _WORDS))
-    base = pointer(6, ir.Constant(_LONG, 0), _BYTE)
-    scale = ir.Constant(_BYTE, 4)
-    slot = call("llvm.x86.avx2.gather.d.d.256", _WORDS, all_lanes(0), base, index, all_lanes(-1), scale)
-    builder.store(builder.trunc(slot, _BYTES8), pointer(8, position, _BYTES8), align=1)
-    frequency = builder.add(builder.and_(builder.lshr(slot, all_lanes(8)), all_lanes(4095)), all_lanes(1))
-    state = builder.mul(frequency, builder.lshr(state, all_lanes(12)))
-    state = builder.add(state, builder.lshr(slot, all_lanes(20)))
-    short = builder.icmp_unsigned("<", state, all_lanes(1 << 16))
-    mask = builder.zext(builder.bitcast(short, _BYTE), _LONG)
-    shuffle = load(7, builder.shl(mask, ir.Constant(_LONG, 4)), _BYTES16)
-    fresh = call("llvm.x86.ssse3.pshuf.b.128", _BYTES16, load(2, word, _BYTES16), shuffle)
-    fresh = builder.zext(builder.bitcast(fresh, _HALVES), _WORDS)
-    state = builder.or_(builder.select(short, builder.shl(state, all_lanes(16)), state), fresh)
-    builder.store(state, pointer(0, lane, _WORDS), align=1)
-    return call("llvm.ctpop.i64", _LONG, mask)
-
-
 @njit(cache=True, nogil=True, error_model="numpy")
-def _gather_starts(starts: np.ndarray, class_of_row: np.ndarray, position: int, eight: np.ndarray) -> None:
+def gather_starts(starts: np.ndarray, class_of_row: np.ndarray, position: int, eight: np.ndarray) -> None:
     """Where the tables of the symbols from `position` on begin, into uint32 `eight`; across rows of any class."""
     num_columns = np.uint64(starts.shape[1] - COLUMNS_READ_AHEAD)
     row, column = position // num_columns, position % num_columns
@@ -264,11 +148,12 @@ def _decode_blocks(
         run_end = _end_of_run(class_of_row, row) * num_columns
         inside = run_end & ~np.uint64(7)
         if inside < end:
-            _gather_starts(starts, class_of_row, inside, seam)
+            gather_starts(starts, class_of_row, inside, seam)
         for block in range(position, inside, eight):
             if word > num_words:
                 return word
-            word += _decode_8(states, block & last_lane, words, word, flat, first + column, slots, _SPREAD, out, block)
+            lane = block & last_lane
+            word += decode_8(states, words, flat, slots, SPREAD, out, lane, word, first + column, block)
             column += step
             if column >= num_columns:
                 column -= num_columns
@@ -276,7 +161,8 @@ def _decode_blocks(
         if inside < run_end and inside < end:
             if word > num_words:
                 return word
-            word += _decode_8(states, inside & last_lane, words, word, seam, np.uint64(0), slots, _SPREAD, out, inside)
+            lane = inside & last_lane
+            word += decode_8(states, words, seam, slots, SPREAD, out, lane, word, np.uint64(0), inside)
             position += eight
     return _decode_symbols(words, states, starts, class_of_row, slots, out, end, word)
 
@@ -294,8 +180,12 @@ def decode(
     `words` uint16, `WORDS_READ_AHEAD` longer than the stream's; `states` uint32 `[lane]`, left as they end;
     `starts` as `table_starts` makes them, for `slots`, flat uint32 as `Tables.slots`; `class_of_row` int64 `[row]`.
     """
-    if HAS_AVX2:
+    if rans_avx2.HAS_AVX2:
         read: np.uint64 = _decode_blocks(words, states, starts, class_of_row, slots, out)
     else:
-        read = _decode_symbols(words, states, starts, class_of_row, slots, out, 0, 0)
+        read = _decode_symbols(words, states, starts, class_of_row, slots, out)
     return int(read)
+
+
+decode_in_kernel = _decode_blocks if HAS_AVX2 else _decode_symbols
+"""`decode` for other compiled loops to call."""

@@ -83,3 +83,12 @@ def tensors(kv):
 def bits(kv):
     """Everything that is in a KV array, for comparing: NaN equals itself and -0.0 is not 0.0."""
     return [tensor.contiguous().view(torch.uint8).numpy().tobytes() for tensor in tensors(kv)]
+
+
+def kv_of_mostly_numbers(spec, num_tokens, seed=0):
+    """`kv_of_numbers`, but one token is -0, and a channel of each tensor has `kv_of_any_bits`."""
+    kv, odd = kv_of_numbers(spec, num_tokens, seed), kv_of_any_bits(spec, num_tokens, seed)
+    for tensor, odd_tensor in zip(kv.keys + kv.values, odd.keys + odd.values, strict=True):
+        tensor[:, num_tokens // 2] = -0.0
+        tensor[-1, :, -1] = odd_tensor[-1, :, -1]
+    return kv

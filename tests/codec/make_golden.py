@@ -27,10 +27,11 @@ from codec.cachegen import LEVELS
 from tests.codec.calibrated import LEVELS as TRANSFORM_LEVELS
 from tests.codec.calibrated import profile_for
 from tests.codec.rans_cases import laplace_tables, symbols_from
-from tests.kv import SPEC, kv_of_any_bits, kv_of_numbers
+from tests.kv import SPEC, kv_of_any_bits, kv_of_mostly_numbers, kv_of_numbers
 
 GOLDEN = Path(__file__).parent / "golden"
 NUM_TOKENS, START = 5, 10
+LOSSLESS_TOKENS = 29  # enough for coding to pay
 INT4_TOKENS = 67  # a whole group of keys and a part
 CACHEGEN_TOKENS = 23  # two whole groups and a part
 TRANSFORM_TOKENS = 40  # enough for columns that are rounded to zero
@@ -75,7 +76,8 @@ def main():
     GOLDEN.mkdir(exist_ok=True)
     for dtype in ("bfloat16", "float16", "float32"):
         spec = replace(SPEC, dtype=dtype)
-        write(f"lossless-{dtype}", Lossless(), kv_of_any_bits(spec, NUM_TOKENS, seed=20260))
+        write(f"lossless-{dtype}", Lossless(), kv_of_mostly_numbers(spec, LOSSLESS_TOKENS, seed=20260))
+        write(f"lossless-stored-{dtype}", Lossless(), kv_of_any_bits(spec, NUM_TOKENS, seed=20260))
         write(f"int8-{dtype}", Int8(), kv_of_numbers(spec, NUM_TOKENS, seed=20260))
         write(f"int4-{dtype}", Int4(), kv_of_numbers(spec, INT4_TOKENS, seed=20260))
         for level in LEVELS:

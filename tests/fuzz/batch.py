@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from random import Random
 
-from codec import rans_kernels
+from codec import rans_avx2
 from tests.fuzz.subjects import REFUSALS
 
 SLOWEST_S = 1.0
@@ -90,12 +90,12 @@ def warm_up(subjects):
 
 @contextmanager
 def _loop(avx2):
-    """Inside, streams are decoded with AVX2 (where there is any), or by the portable loop."""
-    has_avx2, rans_kernels.HAS_AVX2 = rans_kernels.HAS_AVX2, rans_kernels.HAS_AVX2 and avx2
+    """Inside, streams are coded with AVX2 (where there is any), or by the portable loop."""
+    has_avx2, rans_avx2.HAS_AVX2 = rans_avx2.HAS_AVX2, rans_avx2.HAS_AVX2 and avx2
     try:
         yield
     finally:
-        rans_kernels.HAS_AVX2 = has_avx2
+        rans_avx2.HAS_AVX2 = has_avx2
 
 
 def _attempt(subject, content, beside, index, tally):

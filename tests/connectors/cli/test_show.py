@@ -28,7 +28,7 @@ def test_show_tells_what_the_frame_says(run: Run, store: Path, key: str):
 
 def test_show_prints_it_for_people(run: Run, store: Path, key: str):
     text = run("show", key[:10].upper(), "--store", store).stdout
-    for part in (key, "every checksum is right", "acme/small", "[0, 16)", "lossless {}", "times smaller", "k.high"):
+    for part in (key, "every checksum is right", "acme/small", "[0, 16)", "lossless {}", "times smaller", "leading"):
         assert part in text
 
 
