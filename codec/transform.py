@@ -11,12 +11,13 @@ for weights), entropy coding of KV (CacheGen, arXiv 2310.07240). Keys are coded 
 position 0, so they decode to any position.
 
 Bound: every component comes back within half its token's step, or one and a half where a column is so
-nearly zero that it is sent as zero; so the expected loss is about a constant times step².
+nearly zero that it is sent as zero; so the expected loss is about a constant times step². Progressive frames
+are within half the last step; read to `balanced` within 0.75, to `small` within 0.625 of that quality's.
 
-Quality `progressive` is all three levels in one frame, `high` in the end. The step of `small` codes the
-components; half of it codes what that left, which makes `balanced`; half of that what is still left. A
-reader with little time takes the first sections only (`Codec.coarser`, `bytes_needed`): all bands at
-`small` come first, then all refinements to `balanced`, then the last (`codec.refinement`).
+Quality `progressive` is all three levels in one frame: one quantizer of the finest step, said in three stages
+(`codec.refinement`). The step of `small` is four times the finest, that of `balanced` twice. A reader with
+little time takes the first sections only (`Codec.coarser`, `bytes_needed`): all bands at `small` come first,
+then all refinements to `balanced`, then the last.
 
 Sections, under the first layer of their band. `sinks` (U16 or U32), in chunks that begin a prompt: the bits
 of the first tokens, layer by layer, keys `[kv_head, token, dim]` before values. `0.emphasis` (U8): a
@@ -37,7 +38,6 @@ from codec.band import Band
 from codec.bits import bits_of
 from codec.codable import codable, copy, far_within, require_codable, rows_of, write
 from codec.codec import Codec, ReadSection, Sections
-from codec.column_codes import RAREST
 from codec.column_tables import NUM_EXPECTATIONS, expectations
 from codec.emphasis import CLASSES, step_factors
 from codec.errors import CorruptFrame, MissingProfile
@@ -114,14 +114,17 @@ class Transform(Codec):
         for index, band in enumerate(self._profile.bands):
             multiples = left[index] / (self._stages[0][1] * step_factors(classes[index]))
             require_codable(self.id, multiples)
-            expected, rarest = self._expected[index], 0.0 if len(self._stages) > 1 else RAREST
-            packed = column_codes.pack(self._profile.tables, multiples, classes[index], expected, rarest)
-            yield f"{band.first}.{_NAMES[0]}", packed
-            if len(self._stages) > 1:
+            expected = self._expected[index]
+            if self._quality != PROGRESSIVE:
+                packed = column_codes.pack(self._profile.tables, multiples, classes[index], expected)
+            else:
+                coarse, multiples = refinement.first_stage(multiples)
+                packed = column_codes.pack(self._profile.tables, coarse, classes[index], expected, rarest=0)
                 columns = column_codes.unpack(self._profile.tables, packed, classes[index], expected)
-                multiples[:, columns.coded] -= columns.multiples
+                multiples[:, columns.coded] -= refinement.middles(columns.multiples)
                 left[index] = multiples
                 cells.append(Cells.of(columns, classes[index], expected))
+            yield f"{band.first}.{_NAMES[0]}", packed
         for name, _ in self._stages[1:]:
             for index, band in enumerate(self._profile.bands):
                 left[index] *= 2
@@ -177,11 +180,11 @@ class Transform(Codec):
         steps = self._stages[0][1] * step_factors(classes)
         packed = read(f"{first}.{_NAMES[0]}", np.uint8)
         columns = column_codes.unpack(self._profile.tables, packed, classes, expected)
-        if len(self._stages) == 1:
+        if self._quality != PROGRESSIVE:
             return columns.coded, columns.multiples * steps
         cells = Cells.of(columns, classes, expected)
-        whole = np.zeros(cells.width.shape, np.float32)
-        whole[:, columns.coded] = columns.multiples
+        whole = np.zeros(cells.is_zero.shape, np.float32)
+        whole[:, columns.coded] = refinement.middles(columns.multiples)
         for stage, (name, _) in enumerate(self._stages[1:], start=1):
             moves = refinement.unpack(cells, read(f"{first}.{name}", np.uint8), classes)
             whole += moves * np.float32(0.5**stage)

@@ -80,8 +80,8 @@ def calibrate(
         )
         return
     print_table(
-        ["step>", "bits per number>", "KL, nats>", "same top token>"],
-        [[f"{p.step:.5f}", f"{p.bits:.2f}", f"{p.kl:.4f}", f"{p.top1:.3f}"] for p in curve],
+        ["step>", "bits per number>", "KL, nats>", "worst text>", "same top token>"],
+        [[f"{p.step:.5f}", f"{p.bits:.2f}", f"{p.kl:.4f}", f"{p.kl_worst_text:.4f}", f"{p.top1:.3f}"] for p in curve],
     )
     levels = ", ".join(f"{name} {step:.5f}" for name, step in profile.levels.items())
     print_line(f"{out}: profile {profile.fingerprint[:12]} of {profile.spec.model}; levels {levels}")
