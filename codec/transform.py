@@ -27,7 +27,7 @@ of the first tokens, layer by layer, keys `[kv_head, token, dim]` before values.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -49,6 +49,7 @@ from codec.spec import KVSpec
 
 PROGRESSIVE = "progressive"
 _NAMES = ("kv", "finer", "finest")
+_FEW_LANES = 8
 _STAGES: Mapping[str, int] = {"small": 1, "balanced": 2, "high": 3}
 _SMALLEST_STEP, _LARGEST_STEP = 2.0**-100, 2.0**100  # no emphasis makes a float32 of these zero, or infinite
 
@@ -106,31 +107,41 @@ class Transform(Codec):
                 yield f"{band.first}.sinks", np.concatenate([self._bits(part) for part in _sinks(band, kv, exact)])
         if exact == kv.num_tokens:
             return
-        left = [self._components(band, kv, start, exact) for band in self._profile.bands]
-        classes = [band.emphasis.of(z, band.deviations) for band, z in zip(self._profile.bands, left, strict=True)]
+        bands = self._profile.bands
+        z = [self._components(band, kv, start, exact) for band in bands]
+        classes = [band.emphasis.of(each, band.deviations) for band, each in zip(bands, z, strict=True)]
         table_of_column = np.full(kv.num_tokens - exact, NUM_EXPECTATIONS)
-        yield "0.emphasis", rans.encode(np.stack(classes), table_of_column, self._profile.tables.sides, 8)
-        cells = []
-        for index, band in enumerate(self._profile.bands):
-            multiples = left[index] / (self._stages[0][1] * step_factors(classes[index]))
-            require_codable(self.id, multiples)
-            expected = self._expected[index]
-            if self._quality != PROGRESSIVE:
-                packed = column_codes.pack(self._profile.tables, multiples, classes[index], expected)
-            else:
-                coarse, multiples = refinement.first_stage(multiples)
-                packed = column_codes.pack(self._profile.tables, coarse, classes[index], expected, rarest=0)
-                columns = column_codes.unpack(self._profile.tables, packed, classes[index], expected)
-                multiples[:, columns.coded] -= refinement.middles(columns.multiples)
-                left[index] = multiples
-                cells.append(Cells.of(columns, classes[index], expected))
+        yield "0.emphasis", rans.encode(np.stack(classes), table_of_column, self._profile.tables.sides, _FEW_LANES)
+        if self._quality == PROGRESSIVE:
+            yield from self._encode_stages(z, classes)
+            return
+        for index, band in enumerate(bands):
+            multiples = self._multiples(z[index], classes[index])
+            packed = column_codes.pack(self._profile.tables, multiples, classes[index], self._expected[index])
             yield f"{band.first}.{_NAMES[0]}", packed
-        for name, _ in self._stages[1:]:
+
+    def _encode_stages(self, z: Sequence[np.ndarray], classes: Sequence[np.ndarray]) -> Sections:
+        """All bands' first stages, then all their second ones, then the third."""
+        tables, left, cells = self._profile.tables, [], []
+        for index, band in enumerate(self._profile.bands):
+            coarse, rounded = refinement.first_stage(self._multiples(z[index], classes[index]))
+            packed = column_codes.pack(tables, coarse, classes[index], self._expected[index], rarest=0)
+            yield f"{band.first}.{_NAMES[0]}", packed
+            columns = column_codes.unpack(tables, packed, classes[index], self._expected[index])
+            rounded[:, columns.coded] -= refinement.middles(columns.multiples)
+            left.append(rounded)
+            cells.append(Cells.of(columns, classes[index], self._expected[index]))
+        for name in _NAMES[1:]:
             for index, band in enumerate(self._profile.bands):
                 left[index] *= 2
                 packed = refinement.pack(cells[index], left[index], classes[index])
                 yield f"{band.first}.{name}", packed
                 left[index] -= refinement.unpack(cells[index], packed, classes[index])
+
+    def _multiples(self, z: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        multiples: np.ndarray = z / (self._stages[0][1] * step_factors(classes))
+        require_codable(self.id, multiples)
+        return multiples
 
     def decode(self, read: ReadSection, out: KVArray, start: int, to: int) -> Iterator[int]:
         exact = self._num_sinks(out, start)
