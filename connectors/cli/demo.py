@@ -49,7 +49,7 @@ def demo(
     The context's KV is computed once and kept. Each question then loads it instead of computing it again.
     The last column says how close the answers stay: lossless promises those of the model without the
     store, token by token. `transform` needs a profile: the demo model gets one when it has none yet, from
-    texts at hand, in a minute or three on two cores; for another model run `kvstore calibrate` first.
+    texts at hand, in about five minutes on two cores; for another model run `kvstore calibrate` first.
 
     Example: kvstore demo --contexts 1024 --file report.txt --question "What went wrong?"
     """
@@ -136,7 +136,7 @@ def _profile(progress: Progress, model: Any, tokenizer: Any, make: bool) -> Prof
     if profile is not None or not make:
         return profile
     progress.console.print(f"No profile of this model in {directory} yet: calibrating one, this once.")
-    task = progress.add_task("calibrating, a minute or three on two cores", total=DEFAULT_STEPS)
+    task = progress.add_task("calibrating, about five minutes on two cores", total=DEFAULT_STEPS)
     made = make_default_profile(model, tokenizer, directory, lambda _: progress.update(task, advance=1))
     progress.remove_task(task)
     return made
