@@ -26,7 +26,7 @@ import zstandard
 
 from benchmarks.codecs import codecs_named
 from benchmarks.report import Check, at_least
-from codec import Codec, Frame, KVArray, Profile, Transform, column_codes, decode_chunk, encode_chunk, transform
+from codec import Codec, Frame, KVArray, Profile, Transform, column_codes, decode_chunk, encode_chunk
 from codec.band import Band
 from connectors.hf import spec_of, ttft
 from connectors.hf.default_profile import default_profile
@@ -113,7 +113,7 @@ def _staged(frames: list[Frame], kv: KVArray) -> dict[str, float]:
 
         return call
 
-    entropy = patch.object(transform, "unpack", timed("entropy", column_codes.unpack))
+    entropy = patch.object(column_codes, "unpack", timed("entropy", column_codes.unpack))
     synthesis = patch.object(Band, "channels", timed("transform", Band.channels))
     with entropy, synthesis:
         start = time.perf_counter()
