@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,6 +11,8 @@ import torch
 
 from codec.basis import Basis
 from codec.emphasis import Emphasis
+from codec.kv_array import KVArray
+from codec.rotary import Rotary
 from codec.sparse_rows import add_product
 from codec.spec import KVSpec
 
@@ -36,25 +38,40 @@ class Band:
 
     def components(self, x: np.ndarray) -> np.ndarray:
         """Float32 `[token, component]` of `[token, channel]`."""
-        starts = np.cumsum([len(basis.mean) for basis in self.bases])[:-1]
-        blocks = zip(np.split(x, starts, axis=1), self.bases, strict=True)
-        return np.hstack([(block - basis.mean) @ basis.analysis for block, basis in blocks])
+        return np.hstack([(block - basis.mean) @ basis.analysis for block, basis in self._blocks(x)])
 
     def gradients(self, along_channels: np.ndarray) -> np.ndarray:
         """Gradients with respect to components, float32 `[token, component]`, of those to channels."""
-        starts = np.cumsum([len(basis.mean) for basis in self.bases])[:-1]
-        blocks = zip(np.split(along_channels, starts, axis=1), self.bases, strict=True)
-        return np.hstack([block @ basis.synthesis.T for block, basis in blocks])
+        return np.hstack([block @ basis.synthesis.T for block, basis in self._blocks(along_channels)])
 
     def channels(self, columns: np.ndarray, z: np.ndarray) -> torch.Tensor:
         """Float32 `[token, channel]` from `z` `[token, column]`: the given components, ascending; others zero."""
-        ends = np.cumsum([len(basis.mean) for basis in self.bases])
-        splits = np.searchsorted(columns, ends)
+        splits = np.searchsorted(columns, self._ends)
         blocks, begin, start = [], 0, 0
-        for basis, split, end in zip(self.bases, splits.tolist(), ends.tolist(), strict=True):
+        for basis, split, end in zip(self.bases, splits.tolist(), self._ends.tolist(), strict=True):
             blocks.append(_synthesized(basis, columns[begin:split] - start, z[:, begin:split]))
             begin, start = split, end
         return torch.cat(blocks, dim=1)
+
+    def parts(self, kv: KVArray) -> Iterator[torch.Tensor]:
+        """Keys `[kv_head, token, dim]`, then values, of one of the band's layers after the other."""
+        for layer in range(self.first, self.end):
+            yield kv.keys[layer]
+            yield kv.values[layer]
+
+    def unturned(self, kv: KVArray, rotary: Sequence[Rotary], start: int) -> Iterator[torch.Tensor]:
+        """As `parts`, keys without their rotary embedding (one for each of the model's layers); `kv` is at `start`."""
+        for layer in range(self.first, self.end):
+            yield rotary[layer].take_off(kv.keys[layer], start)
+            yield kv.values[layer]
+
+    @cached_property
+    def _ends(self) -> np.ndarray:
+        return np.cumsum([len(basis.mean) for basis in self.bases])
+
+    def _blocks(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, Basis]]:
+        """Each basis with its channels of `[token, channel]`."""
+        return zip(np.split(rows, self._ends[:-1], axis=1), self.bases, strict=True)
 
 
 def _synthesized(basis: Basis, columns: np.ndarray, z: np.ndarray) -> torch.Tensor:

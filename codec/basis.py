@@ -63,7 +63,7 @@ def fit_basis(
 ) -> Basis:
     """The basis for channels whose parts have these sensitivities; components come strongest first. All float64."""
     roots, inverse_roots = zip(*(_roots(_shrunk(part, shrinkage)) for part in sensitivities), strict=True)
-    root, inverse_root = _block_diagonal(roots), _block_diagonal(inverse_roots)
+    root, inverse_root = block_diagonal(roots), block_diagonal(inverse_roots)
     variances, directions = torch.linalg.eigh(root @ covariance @ root)
     variances, directions = variances.flip(0), directions.flip(1)
     synthesis = inverse_root @ directions
@@ -76,7 +76,7 @@ def fit_basis(
     )
 
 
-def _block_diagonal(blocks: Sequence[torch.Tensor]) -> torch.Tensor:
+def block_diagonal(blocks: Sequence[torch.Tensor]) -> torch.Tensor:
     whole: torch.Tensor = torch.block_diag(*blocks)  # type: ignore[no-untyped-call]
     return whole
 

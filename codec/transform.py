@@ -35,7 +35,7 @@ import torch
 
 from codec import column_codes, rans, refinement
 from codec.band import Band
-from codec.bits import bits_of
+from codec.bits import bits_of, words_to_write
 from codec.codable import codable, copy, far_within, require_codable, rows_of, write
 from codec.codec import Codec, ReadSection, Sections
 from codec.column_tables import NUM_EXPECTATIONS, expectations
@@ -70,7 +70,7 @@ class Transform(Codec):
         steps = _steps_of(profile, quality)[:stages]
         if not all(_SMALLEST_STEP <= step <= _LARGEST_STEP for step in steps):
             raise CorruptFrame(f"quality {quality!r} means steps of {steps}, which none can be coded with")
-        self._stages = [(name, np.float32(step)) for name, step in zip(_NAMES, steps, strict=False)]
+        self._step, self._names = np.float32(steps[0]), _NAMES[: len(steps)]
         self._expected = [expectations(band.deviations, steps[0]) for band in profile.bands]
 
     def params(self) -> dict[str, Any]:
@@ -98,17 +98,20 @@ class Transform(Codec):
 
     def needs(self, section: str) -> bool:
         name = section.partition(".")[2]
-        return name not in _NAMES[len(self._stages) :]
+        return name not in _NAMES[len(self._names) :]
 
     def encode(self, kv: KVArray, start: int) -> Sections:
         exact = self._num_sinks(kv, start)
         if exact:
             for band in self._profile.bands:
-                yield f"{band.first}.sinks", np.concatenate([self._bits(part) for part in _sinks(band, kv, exact)])
+                yield (
+                    f"{band.first}.sinks",
+                    np.concatenate([self._bits(part) for part in band.parts(kv.tokens(0, exact))]),
+                )
         if exact == kv.num_tokens:
             return
         bands = self._profile.bands
-        z = [self._components(band, kv, start, exact) for band in bands]
+        z = [self._components(band, kv.tokens(exact, kv.num_tokens), start + exact) for band in bands]
         classes = [band.emphasis.of(each, band.deviations) for band, each in zip(bands, z, strict=True)]
         table_of_column = np.full(kv.num_tokens - exact, NUM_EXPECTATIONS)
         yield "0.emphasis", rans.encode(np.stack(classes), table_of_column, self._profile.tables.sides, _FEW_LANES)
@@ -139,7 +142,7 @@ class Transform(Codec):
                 left[index] -= refinement.unpack(cells[index], packed, classes[index])
 
     def _multiples(self, z: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        multiples: np.ndarray = z / (self._stages[0][1] * step_factors(classes))
+        multiples: np.ndarray = z / (self._step * step_factors(classes))
         require_codable(self.id, multiples)
         return multiples
 
@@ -161,13 +164,10 @@ class Transform(Codec):
         codable(self.id, part)
         return bits_of(part).ravel()
 
-    def _components(self, band: Band, kv: KVArray, start: int, exact: int) -> np.ndarray:
-        """Float32 `[token, component]` of the tokens behind the sinks."""
-        parts = []
-        for layer in range(band.first, band.end):
-            unturned = self._profile.rotary[layer].take_off(kv.keys[layer][:, exact:], start + exact)
-            parts += [rows_of(self.id, unturned), rows_of(self.id, kv.values[layer][:, exact:])]
-        z = band.components(np.hstack(parts))
+    def _components(self, band: Band, kv: KVArray, start: int) -> np.ndarray:
+        """Float32 `[token, component]`."""
+        parts = band.unturned(kv, self._profile.rotary, start)
+        z = band.components(np.hstack([rows_of(self.id, part) for part in parts]))
         require_codable(self.id, z)
         return z
 
@@ -188,7 +188,7 @@ class Transform(Codec):
     def _read_components(self, index: int, read: ReadSection, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Which components of a band are not zero, and float32 `[token, those]`."""
         first, expected = self._profile.bands[index].first, self._expected[index]
-        steps = self._stages[0][1] * step_factors(classes)
+        steps = self._step * step_factors(classes)
         packed = read(f"{first}.{_NAMES[0]}", np.uint8)
         columns = column_codes.unpack(self._profile.tables, packed, classes, expected)
         if self._quality != PROGRESSIVE:
@@ -196,20 +196,20 @@ class Transform(Codec):
         cells = Cells.of(columns, classes, expected)
         whole = np.zeros(cells.is_zero.shape, np.float32)
         whole[:, columns.coded] = refinement.middles(columns.multiples)
-        for stage, (name, _) in enumerate(self._stages[1:], start=1):
+        for stage, name in enumerate(self._names[1:], start=1):
             moves = refinement.unpack(cells, read(f"{first}.{name}", np.uint8), classes)
             whole += moves * np.float32(0.5**stage)
         coded = np.flatnonzero(whole.any(axis=0))
         return coded, whole[:, coded] * steps
 
     def _read_sinks(self, band: Band, read: ReadSection, out: KVArray, exact: int, to: int) -> None:
-        parts = list(_sinks(band, out, exact))
+        parts = list(band.parts(out.tokens(0, exact)))
         unsigned = np.uint16 if parts[0].element_size() == 2 else np.uint32
-        stored = read(f"{band.first}.sinks", unsigned, (sum(part.numel() for part in parts),))
         ends = np.cumsum([part.numel() for part in parts])
+        stored = read(f"{band.first}.sinks", unsigned, (int(ends[-1]),))
         for part, bits in zip(parts, np.split(stored, ends[:-1]), strict=True):
-            signed = bits.view(np.dtype(f"i{unsigned().itemsize}")).reshape(part.shape).copy()
-            part.copy_(torch.from_numpy(signed).view(part.dtype))
+            with words_to_write(part) as words:
+                words[...] = bits.reshape(part.shape)
             if not part.isfinite().all():
                 raise CorruptFrame("a sink holds a number that is not finite")
         for layer in range(band.first, band.end) if to else ():
@@ -238,10 +238,3 @@ def _steps_of(profile: Profile, quality: str | float) -> list[float]:
     if type(step) is not float:
         raise CorruptFrame(f"quality {quality!r} is neither a step nor one of {', '.join(profile.levels)}")
     return [step]
-
-
-def _sinks(band: Band, kv: KVArray, exact: int) -> Iterator[torch.Tensor]:
-    """The first tokens, `[kv_head, token, dim]`, of the band's keys and values in turn."""
-    for layer in range(band.first, band.end):
-        yield kv.keys[layer][:, :exact]
-        yield kv.values[layer][:, :exact]

@@ -38,7 +38,12 @@ def profile_in(tier: Tier, fingerprint: str) -> Profile:
 
 def codec_in(tier: Tier, codec_id: str, params: Mapping[str, Any]) -> Codec:
     """As `codec_from`, with the profile found in the tier where the codec needs one."""
+    find_profile(tier, codec_id, params)
+    return codec_from(codec_id, params)
+
+
+def find_profile(tier: Tier, codec_id: str, params: Mapping[str, Any]) -> None:
+    """Registers the profile that a codec's parameters name, if they name one. Raises as `profile_in`."""
     fingerprint = profile_named(codec_id, params)
     if fingerprint:
         profile_in(tier, fingerprint)
-    return codec_from(codec_id, params)

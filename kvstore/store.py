@@ -33,7 +33,7 @@ from codec import (
 from kvstore.errors import InvalidRequest, MissingProfile
 from kvstore.key import ChunkKey, Identity, LoRA, Multimodal, chunk_keys
 from kvstore.metrics import Metrics
-from kvstore.profiles import profile_in, profile_named
+from kvstore.profiles import find_profile, profile_named
 from kvstore.tier import Tier
 from kvstore.tiered import Tiers
 
@@ -150,7 +150,7 @@ class KVStore:
             _check_place(frame, key, start)
             if frame.header.codec != self.codec.id:
                 raise CorruptFrame(f"the frame is coded with {frame.header.codec}, asked for was {self.codec.id}")
-            self._find_profile(frame)
+            find_profile(self.tier, frame.header.codec, frame.header.codec_params)
             decode_chunk(frame, out)
         except MissingProfile as error:  # nothing is wrong with the frame: left as it is
             self.metrics.count("profiles_missing")
@@ -160,12 +160,6 @@ class KVStore:
             self._quarantine(key, error)
             return False
         return True
-
-    def _find_profile(self, frame: Frame) -> None:
-        """Raises MissingProfile when the profile the frame names is neither registered nor in a tier."""
-        fingerprint = profile_named(frame.header.codec, frame.header.codec_params)
-        if fingerprint:
-            profile_in(self.tier, fingerprint)
 
     def _keep_profile(self) -> None:
         if self._profile is not None and not self._profile_kept:

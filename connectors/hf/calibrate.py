@@ -14,11 +14,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 
 from codec import KVSpec, Profile, Rotary, Transform, UnsupportedRotary, register
 from codec.band import Band, bands_of, block_dims, part_dims
-from codec.basis import fit_basis
+from codec.basis import block_diagonal, fit_basis
+from codec.codable import rows_of
 from codec.column_codes import symbols_of
 from codec.column_tables import ColumnTables, expectations
 from codec.emphasis import EmphasisFit, step_factors
@@ -132,29 +133,24 @@ def _fit_bands(
 
 def _band(spec: KVSpec, first: int, end: int, blocks: str, moments: Moments) -> Band:
     """Without emphasis yet."""
-    bases, start, parts = [], 0, iter(_parts(moments.sensitivities, blocks, spec, first, end))
-    for dim in block_dims(spec, first, end, blocks):
+    mean, covariance, dims = moments.mean, moments.covariance, block_dims(spec, first, end, blocks)
+    bases, start = [], 0
+    for dim, sensitivities in zip(dims, _sensitivities(moments.sensitivities, dims), strict=True):
         channels = slice(start, start + dim)
         start += dim
-        bases.append(fit_basis(moments.mean[channels], moments.covariance[channels, channels], next(parts), _SHRINKAGE))
+        bases.append(fit_basis(mean[channels], covariance[channels, channels], sensitivities, _SHRINKAGE))
     return Band(first, end, tuple(bases), EmphasisFit(0).fitted())
 
 
-def _parts(
-    sensitivities: Sequence[torch.Tensor], blocks: str, spec: KVSpec, first: int, end: int
-) -> Iterator[Sequence[torch.Tensor]]:
-    """What a block's channels are sensitive to: whole parts, or the heads of one."""
-    if blocks == "band":
-        yield sensitivities
-    for part, dims in zip(sensitivities, _head_dims(spec, first, end), strict=True) if blocks != "band" else ():
-        if blocks == "part":
-            yield [part]
-        for start in range(0, len(part), dims) if blocks == "head" else ():
-            yield [part[start : start + dims, start : start + dims]]
-
-
-def _head_dims(spec: KVSpec, first: int, end: int) -> list[int]:
-    return [dim for group in spec.group_of[first:end] for dim in (group.key_dim, group.value_dim)]
+def _sensitivities(parts: Sequence[torch.Tensor], dims: Sequence[int]) -> Sequence[Sequence[torch.Tensor]]:
+    """Of each block: all the parts when there is but one, else the piece of a part that it is."""
+    if len(dims) == 1:
+        return [parts]
+    whole, pieces, start = block_diagonal(parts), [], 0
+    for dim in dims:
+        pieces.append([whole[start : start + dim, start : start + dim]])
+        start += dim
+    return pieces
 
 
 def _seen_by_band(
@@ -203,12 +199,13 @@ def _fit_tables(
     progress: Step,
 ) -> ColumnTables:
     """From one chunk of every text, at two of the steps in turn."""
-    seen = []
+    seen, rotary = [], [Rotary.of(group) for group in spec.group_of]
     for number, token_ids in enumerate(texts):
-        computed = ttft.computed_context(model, token_ids)
         start = min(_CHUNK_TOKENS, token_ids.shape[1] // 2)
+        end = min(start + _CHUNK_TOKENS, token_ids.shape[1])
+        kv = kv_of(spec, ttft.computed_context(model, token_ids)).tokens(start, end)
         for band in bands:
-            z = band.components(_channels(spec, band, computed, start, start + _CHUNK_TOKENS))
+            z = band.components(np.hstack([rows_of(Transform.id, part) for part in band.unturned(kv, rotary, start)]))
             classes = band.emphasis.of(z, band.deviations)
             z /= step_factors(classes)
             for step in steps[number % 2 :: 2]:
@@ -216,15 +213,6 @@ def _fit_tables(
                 seen.append(SeenColumns(symbols, classes, expectations(band.deviations, step)))
         progress("probability tables")
     return fit_column_tables(seen)
-
-
-def _channels(spec: KVSpec, band: Band, computed: DynamicCache, start: int, end: int) -> np.ndarray:
-    """A band's channels, float32 `[token, channel]`, of tokens [start, end)."""
-    parts = []
-    for layer in range(band.first, band.end):
-        keys, values = computed.layers[layer].keys[0, :, start:end], computed.layers[layer].values[0, :, start:end]
-        parts += [_rows(Rotary.of(spec.group_of[layer]).take_off(keys, start)), _rows(values)]
-    return np.hstack([part.float().cpu().numpy() for part in parts])
 
 
 def _measure(

@@ -65,20 +65,13 @@ def test_every_stage_keeps_its_bound_and_the_last_says_all(num_rows, deviations,
     np.testing.assert_array_equal(coded.back[exact], np.rint(4 * z[exact]) / 4)
 
 
-def test_a_refinement_of_what_is_not_zero_costs_a_bit_a_number():
-    deviations = np.full(400, 40, np.float32)
+@pytest.mark.parametrize(("deviation", "most_bits"), [(40, 1.05), (0.01, 0.05)])
+def test_a_refinement_costs_a_bit_a_number_and_little_where_all_are_zero(deviation, most_bits):
+    deviations = np.full(400, deviation, np.float32)
     z, _ = gaussians(128, deviations)
     coded = Coded(z, deviations, np.full(128, MOST, np.uint8))
     coded.refine(np.float32(0.5))
-    assert 8 * coded.num_bytes < 1.05 * z.size
-
-
-def test_a_refinement_of_nothing_but_zeros_costs_little():
-    deviations = np.full(400, 0.01, np.float32)
-    z, _ = gaussians(128, deviations)
-    coded = Coded(z, deviations, np.full(128, MOST, np.uint8))
-    coded.refine(np.float32(0.5))
-    assert 8 * coded.num_bytes < 0.05 * z.size
+    assert 8 * coded.num_bytes < most_bits * z.size
 
 
 @given(content=st.binary(max_size=100))
