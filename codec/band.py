@@ -13,10 +13,9 @@ from codec.basis import Basis
 from codec.emphasis import Emphasis
 from codec.kv_array import KVArray
 from codec.rotary import Rotary
-from codec.sparse_rows import add_product
+from codec.sparse_rows import add_product, num_dense
 from codec.spec import KVSpec
 
-_BLOCK, _DENSE = 16, 0.25  # columns looked at together; the share of numbers that are not zero
 BLOCKS = ("band", "part", "head")
 """What one basis spans: all of a band, one layer's keys or values, or one head of those."""
 
@@ -44,14 +43,14 @@ class Band:
         """Gradients with respect to components, float32 `[token, component]`, of those to channels."""
         return np.hstack([block @ basis.synthesis.T for block, basis in self._blocks(along_channels)])
 
-    def channels(self, columns: np.ndarray, z: np.ndarray) -> torch.Tensor:
+    def channels(self, columns: np.ndarray, z: np.ndarray) -> np.ndarray:
         """Float32 `[token, channel]` from `z` `[token, column]`: the given components, ascending; others zero."""
         splits = np.searchsorted(columns, self._ends)
         blocks, begin, start = [], 0, 0
         for basis, split, end in zip(self.bases, splits.tolist(), self._ends.tolist(), strict=True):
-            blocks.append(_synthesized(basis, columns[begin:split] - start, z[:, begin:split]))
+            blocks.append(_synthesized(basis, columns[begin:split] - start, np.ascontiguousarray(z[:, begin:split])))
             begin, start = split, end
-        return torch.cat(blocks, dim=1)
+        return blocks[0] if len(blocks) == 1 else np.hstack(blocks)
 
     def parts(self, kv: KVArray) -> Iterator[torch.Tensor]:
         """Keys `[kv_head, token, dim]`, then values, of one of the band's layers after the other."""
@@ -74,24 +73,14 @@ class Band:
         return zip(np.split(rows, self._ends[:-1], axis=1), self.bases, strict=True)
 
 
-def _synthesized(basis: Basis, columns: np.ndarray, z: np.ndarray) -> torch.Tensor:
+def _synthesized(basis: Basis, columns: np.ndarray, z: np.ndarray) -> np.ndarray:
     """Dense for the strongest components, of which most numbers are not zero; number by number for the others."""
-    dense = _num_dense(z)
-    end = int(columns[dense - 1]) + 1 if dense else 0
-    strongest = np.zeros((len(z), end), np.float32)
-    strongest[:, columns[:dense]] = z[:, :dense]
-    synthesis = torch.from_numpy(basis.synthesis)
-    x = torch.addmm(torch.from_numpy(basis.mean.copy()), torch.from_numpy(strongest), synthesis[:end])
-    add_product(np.ascontiguousarray(z[:, dense:]), columns[dense:], basis.synthesis, x.numpy())
+    dense = num_dense(z)
+    has_gaps = dense and columns[dense - 1] != dense - 1
+    strongest = basis.synthesis[columns[:dense] if has_gaps else slice(dense)]
+    x = torch.addmm(basis.offset, torch.from_numpy(z[:, :dense]), torch.from_numpy(strongest)).numpy()
+    add_product(z, dense, columns, basis.synthesis, x)
     return x
-
-
-def _num_dense(z: np.ndarray) -> int:
-    """How many of the first columns are worth a dense product: up to the first few that are mostly zero."""
-    counts = np.count_nonzero(z, axis=0)
-    blocks = np.add.reduceat(counts, np.arange(0, counts.size, _BLOCK)) if counts.size else counts
-    few = np.flatnonzero(blocks < _DENSE * _BLOCK * len(z))
-    return min(int(few[0]) * _BLOCK, len(counts)) if few.size else len(counts)
 
 
 def bands_of(num_layers: int, layers_together: int) -> list[tuple[int, int]]:

@@ -47,6 +47,11 @@ class Basis:
         return matrix
 
     @cached_property
+    def offset(self) -> torch.Tensor:
+        """The mean, as a tensor."""
+        return torch.from_numpy(self.mean.copy())
+
+    @cached_property
     def analysis(self) -> np.ndarray:
         """The exact inverse of the rounded synthesis, float32 `[channel, component]`: `(x - mean) @ analysis` is z.
 

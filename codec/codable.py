@@ -43,12 +43,7 @@ def write(x: torch.Tensor, out: torch.Tensor) -> None:
     out.copy_(x if -largest <= low and high <= largest else x.clamp(-largest, largest))
 
 
-def copy(x: torch.Tensor, out: torch.Tensor) -> None:
-    """`write` for numbers that are known to be `far_within` the dtype."""
-    out.copy_(x)
-
-
-def far_within(x: torch.Tensor, dtype: torch.dtype) -> bool:
+def far_within(x: np.ndarray, dtype: torch.dtype) -> bool:
     """Whether `x` is all numbers, and so small that a turn, which at most scales by 2, keeps them in `dtype`."""
-    low, high = (float(end) for end in x.aminmax())
-    return -_FAR * torch.finfo(dtype).max <= low and high <= _FAR * torch.finfo(dtype).max  # false for NaN
+    largest = _FAR * torch.finfo(dtype).max
+    return bool(-largest <= x.min() and x.max() <= largest)  # false for NaN

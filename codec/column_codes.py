@@ -19,6 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 
 from codec import rans
 from codec.column_tables import ESCAPE, REACH, ColumnTables, shifted
@@ -72,8 +73,9 @@ def unpack(tables: ColumnTables, packed: np.ndarray, classes: np.ndarray, expect
             raise CorruptFrame("a stream of no symbols is not empty")
         return Columns(coded, table, np.empty((len(classes), 0), np.float32))
     symbols = rans.decode(stream, len(classes), shifted(table), tables.symbols, class_of_row=classes)
-    multiples = symbols - np.float32(REACH)
-    _put_escapes(multiples, symbols == ESCAPE, far, near)
+    multiples = np.empty(symbols.shape, np.float32)
+    if integers(symbols, _escaped(far, near), multiples) != near.size:
+        raise CorruptFrame("the escapes are not those that the symbols speak of")
     return Columns(coded, table, multiples)
 
 
@@ -100,17 +102,34 @@ def _escapes(multiples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return multiples[~is_near].astype("<f4"), near
 
 
-def _put_escapes(multiples: np.ndarray, escaped: np.ndarray, far: np.ndarray, near: np.ndarray) -> None:
-    if np.count_nonzero(escaped) != near.size or np.count_nonzero(near == _FAR) != far.size:
+def _escaped(far: np.ndarray, near: np.ndarray) -> np.ndarray:
+    """The numbers that `_escapes` stored so, float32. Raises CorruptFrame when these are none."""
+    if np.count_nonzero(near == _FAR) != far.size:
         raise CorruptFrame("the escapes are not those that the symbols speak of")
-    if not near.size:
-        return
     if not np.isfinite(far).all():
         raise CorruptFrame("an escape is not a finite number")
     sign = 1 - 2 * (near & 1).astype(np.float32)
-    numbers = sign * ((near >> 1) + np.float32(REACH + 1))
+    numbers: np.ndarray = sign * ((near >> 1) + np.float32(REACH + 1))
     numbers[near == _FAR] = far
-    multiples[escaped] = numbers
+    return numbers
+
+
+@njit(cache=True, nogil=True)
+def integers(symbols: np.ndarray, escaped: np.ndarray, out: np.ndarray) -> int:
+    """Float32 `out` of uint8 `symbols`, same shape, escapes being `escaped` in turn; returns how many there are."""
+    num_escapes = 0
+    for row in range(symbols.shape[0]):
+        escapes = 0
+        for column in range(symbols.shape[1]):
+            symbol = symbols[row, column]
+            out[row, column] = np.float32(np.int32(symbol) - np.int32(REACH))
+            escapes += symbol == ESCAPE
+        for column in range(symbols.shape[1] if escapes else 0):
+            if symbols[row, column] == ESCAPE:
+                if num_escapes < escaped.size:
+                    out[row, column] = escaped[num_escapes]
+                num_escapes += 1
+    return num_escapes
 
 
 def _parts(packed: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

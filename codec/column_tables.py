@@ -15,7 +15,7 @@ Symbols are `integer + REACH`; what lies beyond the reach is the symbol `ESCAPE`
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -57,7 +57,14 @@ def scale_of_expectation(expected: np.ndarray) -> np.ndarray:
 
 def shifted(tables: np.ndarray) -> np.ndarray:
     """Which table codes a column's numbers in rows of each class, `[class, column]`; `tables` of emphasis 0."""
-    scales, shapes = np.divmod(tables.astype(np.int64), NUM_SHAPES)
+    moved: np.ndarray = _shifts()[:, tables]
+    return moved
+
+
+@cache
+def _shifts() -> np.ndarray:
+    """As `shifted`, of every table."""
+    scales, shapes = np.divmod(np.arange(NUM_TABLES), NUM_SHAPES)
     moved: np.ndarray = np.clip(scales + np.arange(-MOST, MOST + 1)[:, None], 0, NUM_SCALES - 1)
     return moved * NUM_SHAPES + shapes
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 
 from codec.errors import KVCacheError
@@ -50,7 +51,7 @@ class Rotary:
         not known here (interleaved layouts and several positions per token among them).
         """
         if not group.rotary:
-            return cls(torch.empty(0))
+            return NO_ROTARY
         try:
             embedding = cls(*_parameters(group.rotary, group.key_dim))
             turns = bool(embedding.frequencies.isfinite().all()) and math.isfinite(1 / embedding.scaling)
@@ -62,36 +63,45 @@ class Rotary:
 
     def put_on(self, keys: torch.Tensor, start: int) -> torch.Tensor:
         """Float32 keys `[kv_head, token, key_dim]` without an embedding, embedded for [start, start + token)."""
-        return self._turned(keys, start, 1.0, self.scaling)
+        return _turned(keys, *_turns(self, start, keys.shape[1], keys.device))
 
     def take_off(self, keys: torch.Tensor, start: int) -> torch.Tensor:
         """The inverse of `put_on`, in float32."""
-        return self._turned(keys, start, -1.0, 1 / self.scaling)
+        cos, sin = _turns(self, start, keys.shape[1], keys.device)
+        back = self.scaling**-2
+        return _turned(keys, cos * back, sin * -back)
 
     def move(self, keys: torch.Tensor, start: int, to: int) -> torch.Tensor:
         """Keys embedded for positions from `start` on, embedded for positions from `to` on, in float32."""
         return self.put_on(self.take_off(keys, start), to)
 
-    def _turned(self, keys: torch.Tensor, start: int, direction: float, scaling: float) -> torch.Tensor:
-        x, pairs = keys.float(), len(self.frequencies)
-        if not pairs:
-            return x
-        cos, sin = _cos_sin(self, start, x.shape[1], x.device)
-        cos, sin = cos * scaling, sin * (scaling * direction)
-        first, second = x[..., :pairs], x[..., pairs : 2 * pairs]
-        turned = torch.empty_like(x, memory_format=torch.contiguous_format)
-        torch.mul(first, cos, out=turned[..., :pairs]).addcmul_(second, sin, value=-1)
-        torch.mul(second, cos, out=turned[..., pairs : 2 * pairs]).addcmul_(first, sin)
-        turned[..., 2 * pairs :] = x[..., 2 * pairs :]
-        return turned
+    def cos_sin(self, start: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Of the angles at positions from `start` on, times the scaling, float32 `[token, pair]`."""
+        cos, sin = _turns(self, start, count, torch.device("cpu"))
+        return cos.numpy(), sin.numpy()
+
+
+NO_ROTARY = Rotary(torch.empty(0))
+
+
+def _turned(keys: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    x, pairs = keys.float(), cos.shape[1]
+    if not pairs:
+        return x
+    first, second = x[..., :pairs], x[..., pairs : 2 * pairs]
+    turned = torch.empty_like(x, memory_format=torch.contiguous_format)
+    torch.mul(first, cos, out=turned[..., :pairs]).addcmul_(second, sin, value=-1)
+    torch.mul(second, cos, out=turned[..., pairs : 2 * pairs]).addcmul_(first, sin)
+    turned[..., 2 * pairs :] = x[..., 2 * pairs :]
+    return turned
 
 
 @lru_cache(maxsize=64)  # the layers of a chunk share theirs
-def _cos_sin(rotary: Rotary, start: int, count: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Of the angles at positions from `start` on, float32 `[token, pair]`."""
+def _turns(rotary: Rotary, start: int, count: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """As `Rotary.cos_sin`."""
     positions = torch.arange(start, start + count, dtype=torch.float32, device=device)
     angles = positions[:, None] * rotary.frequencies.to(device)
-    return angles.cos(), angles.sin()
+    return angles.cos() * rotary.scaling, angles.sin() * rotary.scaling
 
 
 def _parameters(rotary: Mapping[str, Any], key_dim: int) -> tuple[torch.Tensor, float]:

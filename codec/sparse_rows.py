@@ -1,4 +1,4 @@
-"""A matrix that is mostly zero, times one that is not: only rows that something multiplies are read.
+"""A matrix that is mostly zero towards its end, times one that is not: only rows that something multiplies are read.
 
 Compiled by numba on first use. It trusts its arguments.
 """
@@ -8,32 +8,47 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+_BLOCK, _DENSE = 16, 0.25  # columns looked at together; the share of numbers that are not zero
+
+
+@njit(cache=True, nogil=True)
+def num_dense(z: np.ndarray) -> int:
+    """How many of the first columns of `z` are worth a dense product: up to the first few that are mostly zero."""
+    counts = np.zeros(z.shape[1], np.int32)
+    for row in range(z.shape[0]):
+        for column in range(z.shape[1]):
+            counts[column] += np.int32(z[row, column] != 0)
+    for first in range(0, counts.size, _BLOCK):
+        if counts[first : first + _BLOCK].sum() < _DENSE * _BLOCK * z.shape[0]:
+            return first
+    return counts.size
+
 
 @njit(cache=True, nogil=True, fastmath={"contract", "nsz"})
-def add_product(z: np.ndarray, columns: np.ndarray, matrix: np.ndarray, out: np.ndarray) -> None:
-    """Adds `z` float32 `[row, column]` times the rows `columns` (int64) of `matrix` float32 `[row, channel]` to `out`.
+def add_product(z: np.ndarray, first: int, rows: np.ndarray, matrix: np.ndarray, out: np.ndarray) -> None:
+    """Adds to `out` the columns from `first` on of float32 `z` `[row, column]` times `matrix[rows]` (one for each
+    column of `z`, int64; float32 `[row, channel]`).
 
     Four rows of the matrix at a time: so `out` is read and written a quarter as often.
     """
-    channels = matrix.shape[1]
-    kept = np.empty(columns.size, np.int64)
+    kept = np.empty(z.shape[1], np.int64)
     for row in range(z.shape[0]):
         count = 0
-        for column in range(columns.size):
+        for column in range(first, z.shape[1]):
             kept[count] = column
             count += z[row, column] != 0
         done = 0
         while done + 4 <= count:
             i, j, k, m = kept[done], kept[done + 1], kept[done + 2], kept[done + 3]
             a, b, c, d = z[row, i], z[row, j], z[row, k], z[row, m]
-            i, j, k, m = columns[i], columns[j], columns[k], columns[m]
-            for channel in range(channels):
+            i, j, k, m = rows[i], rows[j], rows[k], rows[m]
+            for channel in range(matrix.shape[1]):
                 out[row, channel] += (
                     a * matrix[i, channel] + b * matrix[j, channel] + c * matrix[k, channel] + d * matrix[m, channel]
                 )
             done += 4
         while done < count:
-            a, i = z[row, kept[done]], columns[kept[done]]
-            for channel in range(channels):
+            a, i = z[row, kept[done]], rows[kept[done]]
+            for channel in range(matrix.shape[1]):
                 out[row, channel] += a * matrix[i, channel]
             done += 1

@@ -36,7 +36,7 @@ import torch
 from codec import column_codes, rans, refinement
 from codec.band import Band
 from codec.bits import bits_of, words_to_write
-from codec.codable import codable, copy, far_within, require_codable, rows_of, write
+from codec.codable import codable, far_within, require_codable, rows_of, write
 from codec.codec import Codec, ReadSection, Sections
 from codec.column_tables import NUM_EXPECTATIONS, expectations
 from codec.emphasis import CLASSES, step_factors
@@ -45,6 +45,8 @@ from codec.kv_array import KVArray
 from codec.profile import Profile
 from codec.profiles import registered
 from codec.refinement import Cells
+from codec.rotary import NO_ROTARY
+from codec.rotary_kernels import put_on
 from codec.spec import KVSpec
 
 PROGRESSIVE = "progressive"
@@ -216,16 +218,15 @@ class Transform(Codec):
             keys = out.keys[layer][:, :exact]
             write(self._profile.rotary[layer].move(keys, 0, to), keys)
 
-    def _write(self, band: Band, x: torch.Tensor, out: KVArray, to: int) -> None:
+    def _write(self, band: Band, x: np.ndarray, out: KVArray, to: int) -> None:
         """The band's channels `[token, channel]` to `out`, whose first token is to stand at position `to`."""
-        put = copy if far_within(x, out.keys[band.first].dtype) else write
-        begin = 0
+        inside, begin = far_within(x, out.keys[band.first].dtype), 0
         for layer in range(band.first, band.end):
-            for room, rotary in ((out.keys[layer], self._profile.rotary[layer]), (out.values[layer], None)):
-                heads, num_tokens, dim = room.shape
-                part = x[:, begin : begin + heads * dim].view(num_tokens, heads, dim).transpose(0, 1)
-                begin += heads * dim
-                put(part if rotary is None else rotary.put_on(part, to), room)
+            for room, rotary in ((out.keys[layer], self._profile.rotary[layer]), (out.values[layer], NO_ROTARY)):
+                part = np.empty(room.shape, np.float32)
+                put_on(x, begin, *rotary.cos_sin(to, out.num_tokens), part)
+                room.copy_(torch.from_numpy(part)) if inside else write(torch.from_numpy(part), room)
+                begin += room.shape[0] * room.shape[2]
 
 
 def _steps_of(profile: Profile, quality: str | float) -> list[float]:

@@ -2,6 +2,7 @@
 
 import importlib
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from codec import LayerGroup
 from codec.rotary import Rotary, UnsupportedRotary
+from codec.rotary_kernels import put_on
 
 transformers = pytest.importorskip("transformers")
 
@@ -80,6 +82,16 @@ def test_keys_without_an_embedding_stay_as_they_are():
     rotary, keys = Rotary.of(group({})), random_keys()
     assert torch.equal(rotary.put_on(keys, 5), keys)
     assert torch.equal(rotary.take_off(keys, 5), keys)
+
+
+@pytest.mark.parametrize("variant", sorted(VARIANTS))
+def test_the_kernel_puts_on_what_torch_does(variant):
+    """From rows of channels, behind some that are another part's."""
+    rotary, keys = Rotary.of(group(VARIANTS[variant])), random_keys()
+    rows = torch.cat([torch.zeros(TOKENS, 5), keys.transpose(0, 1).flatten(1)], dim=1).numpy()
+    turned = np.empty(keys.shape, np.float32)
+    put_on(rows, 5, *rotary.cos_sin(40, TOKENS), turned)
+    np.testing.assert_allclose(turned, rotary.put_on(keys, 40).numpy(), rtol=0, atol=1e-6)
 
 
 def test_any_memory_layout_and_dtype_gives_float32():
