@@ -16,7 +16,7 @@ from kvstore.memory import MemoryTier
 from kvstore.metrics import Metrics
 from kvstore.profiles import codec_in, profile_in, profile_named
 from kvstore.store import DEFAULT_CHUNK_TOKENS, Checked, KVStore, PrefixMatch, Saved, frame_problem
-from kvstore.tier import Entry, NoTier, Tier
+from kvstore.tier import Entry, NoTier, Terms, Tier
 from kvstore.tiered import Tiers
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "PrefixMatch",
     "Saved",
     "SpecMismatch",
+    "Terms",
     "Tier",
     "TierUnavailable",
     "Tiers",

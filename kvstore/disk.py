@@ -12,7 +12,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from kvstore.errors import TierUnavailable
@@ -22,7 +22,7 @@ from kvstore.ledger import Ledger, used_at_s
 from kvstore.lmdb_frames import DamagedFile, LmdbFrames
 from kvstore.metrics import Metrics
 from kvstore.profile_files import ProfileFiles
-from kvstore.tier import Entry, Frame, Tier
+from kvstore.tier import NO_TERMS, Entry, Frame, Terms, Tier
 
 _log = logging.getLogger(__name__)
 _GROUP_BYTES = 64 << 20  # one transaction: large enough to write at the disk's speed, far below LMDB's limit
@@ -35,24 +35,34 @@ class DiskReader(Tier):
 
     name = "disk"
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, clock: Callable[[], float] = time.time) -> None:
         """Raises TierUnavailable when there is no store in `path`, or it cannot be read."""
+        self._clock = clock
         self._frames = LmdbFrames(Path(path) / "frames", map_bytes=None)
         self._profiles = ProfileFiles(Path(path) / "profiles")
         self._rejected: set[ChunkKey] = set()
 
     def match(self, keys: Sequence[ChunkKey]) -> int:
         first_rejected = next((index for index, key in enumerate(keys) if key in self._rejected), len(keys))
-        return self._frames.match(keys[:first_rejected])
+        return self._frames.match(keys[:first_rejected], self._clock())
 
     def get(self, key: ChunkKey) -> memoryview | None:
-        return None if key in self._rejected else self._frames.get(key)
+        return self._frames.get(key) if self.entry(key) else None
+
+    def pin(self, keys: Sequence[ChunkKey], pinned: bool = True) -> int:
+        return 0
+
+    def entry(self, key: ChunkKey) -> Entry | None:
+        entry = None if key in self._rejected else self._frames.entry(key)
+        return entry if entry and entry.terms.expires_at_s > self._clock() else None
 
     def peek(self, key: ChunkKey, num_bytes: int) -> memoryview | None:
         """The first bytes of a frame: enough for its header, without reading the rest."""
         return self._frames.get(key, num_bytes)
 
-    def put(self, entries: Sequence[tuple[ChunkKey, Frame]], prefix: Sequence[ChunkKey] = ()) -> int:
+    def put(
+        self, entries: Sequence[tuple[ChunkKey, Frame]], prefix: Sequence[ChunkKey] = (), terms: Terms = NO_TERMS
+    ) -> int:
         return 0
 
     def delete(self, key: ChunkKey) -> bool:
@@ -80,7 +90,8 @@ class DiskReader(Tier):
         return self._profiles.size_bytes()
 
     def entries(self) -> Iterator[Entry]:
-        return iter(self._frames.entries())
+        now_s = self._clock()
+        return (entry for entry in self._frames.entries() if entry.terms.expires_at_s > now_s)
 
     @property
     def size_bytes(self) -> int:
@@ -110,6 +121,7 @@ class DiskTier(Tier):
         policy: Callable[[], EvictionPolicy] = LRU,
         metrics: Metrics | None = None,
         clock: Callable[[], float] = time.time,
+        quotas: Mapping[str, int] | None = None,
     ) -> None:
         """Opens or creates the directory. A damaged file is set aside, never served, and reported in the log.
 
@@ -117,12 +129,12 @@ class DiskTier(Tier):
         """
         self._path = Path(path)
         self._profiles = ProfileFiles(self._path / "profiles")
-        self._capacity_bytes, self._policy = capacity_bytes, policy
+        self._capacity_bytes, self._policy, self._quotas = capacity_bytes, policy, quotas
         self._metrics, self._clock = metrics or Metrics(), clock
         self._writing = threading.Lock()  # one transaction at a time
         self._lock = threading.Lock()  # the ledger; never held while the disk works
         self._touched: set[ChunkKey] = set()
-        self._ledger = Ledger(capacity_bytes, policy())
+        self._ledger = Ledger(capacity_bytes, policy(), quotas)
         self._writer = _lock_directory(self._path)
         try:
             try:
@@ -151,10 +163,10 @@ class DiskTier(Tier):
 
     def _reload(self) -> None:
         """Takes the ledger from disk, oldest use first; frames over a lowered budget go at once."""
-        ledger = Ledger(self._capacity_bytes, self._policy())
+        ledger = Ledger(self._capacity_bytes, self._policy(), self._quotas)
         for entry in sorted(self._frames.entries(), key=lambda entry: entry.used_at_s):
             ledger.add(entry)
-        surplus = list(ledger.victims_for(0, keep=()))
+        surplus = list(ledger.victims_for(0, "", (), self._clock()))
         with self._lock:
             self._ledger = ledger
         if surplus:
@@ -163,18 +175,19 @@ class DiskTier(Tier):
 
     def match(self, keys: Sequence[ChunkKey]) -> int:
         with self._lock:
-            return self._ledger.match(keys)
+            return self._ledger.match(keys, self._clock())
 
     def get(self, key: ChunkKey) -> memoryview | None:
-        return self._frames.get(key)
+        return self._frames.get(key) if self.entry(key) else None
 
-    def put(self, entries: Sequence[tuple[ChunkKey, Frame]], prefix: Sequence[ChunkKey] = ()) -> int:
+    def put(
+        self, entries: Sequence[tuple[ChunkKey, Frame]], prefix: Sequence[ChunkKey] = (), terms: Terms = NO_TERMS
+    ) -> int:
         prompt, stored = [*prefix, *(key for key, _ in entries)], 0
         with self._writing:
-            self._note(prompt, hits=0)
             for group in _groups(entries):
                 try:
-                    fitted = self._put_group(group, prompt, len(prefix) + stored)
+                    fitted = self._put_group(group, prompt, len(prefix) + stored, terms)
                 except TierUnavailable:
                     self._reload()
                     if not stored:
@@ -186,7 +199,9 @@ class DiskTier(Tier):
             self._note(prompt, hits=0)
         return stored
 
-    def _put_group(self, group: Sequence[tuple[ChunkKey, Frame]], prompt: Sequence[ChunkKey], num_before: int) -> int:
+    def _put_group(
+        self, group: Sequence[tuple[ChunkKey, Frame]], prompt: Sequence[ChunkKey], num_before: int, terms: Terms
+    ) -> int:
         """One transaction: makes room, writes what fits, and returns how many frames that is.
 
         `num_before` chunks of the prompt stand before the group. The ledger is not locked while the disk
@@ -198,12 +213,14 @@ class DiskTier(Tier):
         with self._lock:
             for key, frame in group:
                 self._ledger.drop(key)
-                victims += self._ledger.victims_for(reserved_bytes + len(frame), keep)
-                if not self._ledger.fits(reserved_bytes + len(frame)):
+                needed_bytes = reserved_bytes + len(frame)
+                victims += self._ledger.victims_for(needed_bytes, terms.tenant, keep, now_s)
+                if not self._ledger.fits(needed_bytes, terms.tenant):
                     break
-                reserved_bytes += len(frame)
-                used = used_at_s(num_before + len(put), now_s)
-                put.append((Entry(key, len(frame), now_s, used, hits=0), frame))
+                reserved_bytes = needed_bytes
+                place = num_before + len(put)
+                parent = prompt[place - 1] if place else None
+                put.append((Entry(key, len(frame), now_s, used_at_s(place, now_s), 0, terms, parent), frame))
             declined = [key for key, _ in group[len(put) :]]
             for key in declined:
                 self._ledger.drop(key)
@@ -227,6 +244,19 @@ class DiskTier(Tier):
         """Remembered in memory and written with the next put, or on close."""
         self._note(keys, hits=1)
 
+    def pin(self, keys: Sequence[ChunkKey], pinned: bool = True) -> int:
+        """Durable with the next put, or on close."""
+        with self._lock:
+            num_held = self._ledger.match(keys, self._clock())
+            for key in keys[:num_held]:
+                self._ledger.pin(key, pinned)
+            self._touched.update(keys[:num_held])
+            return num_held
+
+    def entry(self, key: ChunkKey) -> Entry | None:
+        with self._lock:
+            return self._ledger.entry(key, self._clock())
+
     def _note(self, keys: Sequence[ChunkKey], hits: int) -> None:
         with self._lock:
             self._ledger.touch(keys, self._clock(), hits)
@@ -234,8 +264,8 @@ class DiskTier(Tier):
 
     def _take_touched(self) -> list[Entry]:
         """The entries used since this was last asked, those that are still held."""
-        touched, self._touched = self._touched, set()
-        entries = (self._ledger.entry(key) for key in touched)
+        touched, self._touched, now_s = self._touched, set(), self._clock()
+        entries = (self._ledger.entry(key, now_s) for key in touched)
         return [entry for entry in entries if entry is not None]
 
     def quarantine(self, key: ChunkKey, reason: str) -> None:
@@ -262,7 +292,7 @@ class DiskTier(Tier):
 
     def entries(self) -> Iterator[Entry]:
         with self._lock:
-            return iter(self._ledger.entries())
+            return iter(self._ledger.entries(self._clock()))
 
     @property
     def size_bytes(self) -> int:

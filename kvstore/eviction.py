@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import OrderedDict
+from collections.abc import Callable
 
 from kvstore.key import ChunkKey
 
@@ -20,12 +21,12 @@ class EvictionPolicy(ABC):
         """Key was used; unknown keys are ignored."""
 
     @abstractmethod
-    def remove(self, key: ChunkKey) -> None:
-        """Key is no longer held; unknown keys are ignored."""
+    def remove(self, key: ChunkKey, evicted: bool = False) -> None:
+        """Key is no longer held; `evicted` says that it went to make room. Unknown keys are ignored."""
 
     @abstractmethod
-    def victim(self) -> ChunkKey | None:
-        """The key to drop next, or None to drop nothing. Asking changes nothing."""
+    def victim(self, spared: Callable[[ChunkKey], bool]) -> ChunkKey | None:
+        """The key to drop next, of those that are not spared; None to drop nothing. Asking again says the same."""
 
 
 class NoEviction(EvictionPolicy):
@@ -37,10 +38,10 @@ class NoEviction(EvictionPolicy):
     def touch(self, key: ChunkKey) -> None:
         return
 
-    def remove(self, key: ChunkKey) -> None:
+    def remove(self, key: ChunkKey, evicted: bool = False) -> None:
         return
 
-    def victim(self) -> ChunkKey | None:
+    def victim(self, spared: Callable[[ChunkKey], bool]) -> ChunkKey | None:
         return None
 
 
@@ -58,8 +59,8 @@ class LRU(EvictionPolicy):
         if key in self._order:
             self._order.move_to_end(key)
 
-    def remove(self, key: ChunkKey) -> None:
+    def remove(self, key: ChunkKey, evicted: bool = False) -> None:
         self._order.pop(key, None)
 
-    def victim(self) -> ChunkKey | None:
-        return next(iter(self._order), None)
+    def victim(self, spared: Callable[[ChunkKey], bool]) -> ChunkKey | None:
+        return next((key for key in self._order if not spared(key)), None)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+import heapq
+import math
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from kvstore.errors import InvalidRequest
 from kvstore.eviction import EvictionPolicy
@@ -20,62 +24,111 @@ def used_at_s(index: int, now_s: float) -> float:
 
 
 class Ledger:
-    """Entries by key under a byte budget. Not locked: its tier is."""
+    """Entries by key under a byte budget, and under quotas in bytes by tenant. Not locked: its tier is.
 
-    def __init__(self, capacity_bytes: int, policy: EvictionPolicy) -> None:
-        if capacity_bytes <= 0:
-            raise InvalidRequest(f"capacity_bytes is {capacity_bytes}; a tier needs a positive budget")
+    What has a child that is held is never a victim, whatever the policy says: the child could not be reached.
+    """
+
+    def __init__(self, capacity_bytes: int, policy: EvictionPolicy, quotas: Mapping[str, int] | None = None) -> None:
+        """Raises InvalidRequest when the budget or a quota is not positive."""
+        for name, given in {"capacity_bytes": capacity_bytes, **(quotas or {})}.items():
+            if given <= 0:
+                raise InvalidRequest(f"{name} is {given}; a tier needs a positive budget")
         self.capacity_bytes = capacity_bytes
         self.size_bytes = 0
-        self._policy = policy
+        self._policy, self._quotas = policy, dict(quotas or {})
         self._entries: dict[ChunkKey, Entry] = {}
+        self._children: Counter[ChunkKey] = Counter()
+        self._bytes_of: Counter[str] = Counter()
+        self._expiring: list[tuple[float, bytes]] = []
 
-    def __contains__(self, key: ChunkKey) -> bool:
-        return key in self._entries
+    def entries(self, now_s: float) -> list[Entry]:
+        return [entry for entry in self._entries.values() if entry.terms.expires_at_s > now_s]
 
-    def entries(self) -> list[Entry]:
-        return list(self._entries.values())
-
-    def match(self, keys: Sequence[ChunkKey]) -> int:
+    def match(self, keys: Sequence[ChunkKey], now_s: float) -> int:
         """How many leading keys are held."""
-        return next((index for index, key in enumerate(keys) if key not in self._entries), len(keys))
+        return next((index for index, key in enumerate(keys) if self.entry(key, now_s) is None), len(keys))
+
+    def entry(self, key: ChunkKey, now_s: float) -> Entry | None:
+        """None when it is not held, or no longer."""
+        entry = self._entries.get(key)
+        return entry if entry is not None and entry.terms.expires_at_s > now_s else None
 
     def add(self, entry: Entry) -> None:
         """Holds `entry` from now on. The caller has made room."""
         self.drop(entry.key)
         self._entries[entry.key] = entry
-        self._policy.insert(entry.key)
+        if not entry.pinned:
+            self._policy.insert(entry.key)
+        if entry.parent is not None:
+            self._children[entry.parent] += 1
+        if entry.terms.expires_at_s != math.inf:
+            heapq.heappush(self._expiring, (entry.terms.expires_at_s, entry.key.digest))
+        self._bytes_of[entry.terms.tenant] += entry.size_bytes
         self.size_bytes += entry.size_bytes
 
-    def drop(self, key: ChunkKey) -> bool:
-        """Forgets `key`; False when it was not held."""
+    def drop(self, key: ChunkKey, evicted: bool = False) -> bool:
+        """Forgets `key`; False when it was not held. `evicted` says that it goes to make room."""
         entry = self._entries.pop(key, None)
         if entry is None:
             return False
-        self._policy.remove(key)
+        self._policy.remove(key, evicted)
+        if entry.parent is not None:
+            self._children[entry.parent] -= 1
+            if not self._children[entry.parent]:
+                del self._children[entry.parent]
+        self._bytes_of[entry.terms.tenant] -= entry.size_bytes
         self.size_bytes -= entry.size_bytes
         return True
-
-    def entry(self, key: ChunkKey) -> Entry | None:
-        return self._entries.get(key)
 
     def touch(self, keys: Sequence[ChunkKey], now_s: float, hits: int = 1) -> None:
         """Notes a use of each held key, the last one first, and counts it as `hits`: 0 when it was only saved."""
         for index, key in reversed(list(enumerate(keys))):
-            if (entry := self._entries.get(key)) is not None:
+            if (entry := self.entry(key, now_s)) is not None:
                 self._entries[key] = replace(entry, used_at_s=used_at_s(index, now_s), hits=entry.hits + hits)
-                self._policy.touch(key)
+                if hits:
+                    self._policy.touch(key)
 
-    def victims_for(self, size_bytes: int, keep: Collection[ChunkKey]) -> Iterator[ChunkKey]:
-        """Drops and yields keys until `size_bytes` more fit, never one of `keep`; may end before they fit."""
-        if size_bytes > self.capacity_bytes:
+    def pin(self, key: ChunkKey, pinned: bool) -> None:
+        """Of a key that is held."""
+        entry = self._entries[key]
+        if entry.pinned != pinned:
+            self._entries[key] = replace(entry, pinned=pinned)
+            self._policy.remove(key) if pinned else self._policy.insert(key)
+
+    def victims_for(self, size_bytes: int, tenant: str, keep: Collection[ChunkKey], now_s: float) -> Iterator[ChunkKey]:
+        """Drops and yields keys until `size_bytes` more of a tenant fit, never one of `keep`; may end before they fit.
+
+        What has expired goes first. A tenant at its quota makes room for itself, whoever used what.
+        """
+        yield from self._expired(now_s)
+        if size_bytes > min(self.capacity_bytes, self._quota_of(tenant)):
             return
-        while not self.fits(size_bytes):
-            victim = self._policy.victim()
-            if victim is None or victim in keep:
+        while not self.fits(size_bytes, tenant):
+            only = None if self._within_quota(size_bytes, tenant) else tenant
+            victim = self._policy.victim(partial(self._is_spared, keep, only))
+            if victim is None:
                 return
-            self.drop(victim)
+            self.drop(victim, evicted=True)
             yield victim
 
-    def fits(self, size_bytes: int) -> bool:
-        return self.size_bytes + size_bytes <= self.capacity_bytes
+    def _is_spared(self, keep: Collection[ChunkKey], only: str | None, key: ChunkKey) -> bool:
+        others = only is not None and self._entries[key].terms.tenant != only
+        return others or key in keep or key in self._children
+
+    def fits(self, size_bytes: int, tenant: str) -> bool:
+        return self.size_bytes + size_bytes <= self.capacity_bytes and self._within_quota(size_bytes, tenant)
+
+    def _within_quota(self, size_bytes: int, tenant: str) -> bool:
+        return self._bytes_of[tenant] + size_bytes <= self._quota_of(tenant)
+
+    def _quota_of(self, tenant: str) -> int:
+        return self._quotas.get(tenant, self.capacity_bytes)
+
+    def _expired(self, now_s: float) -> Iterator[ChunkKey]:
+        while self._expiring and self._expiring[0][0] <= now_s:
+            _, digest = heapq.heappop(self._expiring)
+            entry = self._entries.get(ChunkKey(digest))
+            if entry is not None and entry.terms.expires_at_s <= now_s:
+                self.drop(entry.key)
+                yield entry.key

@@ -1,7 +1,8 @@
 """LmdbFrames: the LMDB environment of a disk tier and its tables. The only file that calls lmdb.
 
     frames      ChunkKey -> frame bytes
-    index       ChunkKey -> size, saved at, used at, hits      (24 + 8 bytes, little-endian)
+    index       ChunkKey -> size, saved at, used at, hits, expires at, parent's key or zeros, pinned (73 bytes,
+                little-endian); the tenant (UTF-8)
     quarantine  ChunkKey -> why its frame was taken out of service (JSON)
 
 Views into the map never leave a transaction (they change or fault once it ends); every read copies,
@@ -22,13 +23,21 @@ import lmdb
 import numpy as np
 
 from kvstore.errors import TierUnavailable
-from kvstore.key import ChunkKey
-from kvstore.tier import Entry, Frame
+from kvstore.key import KEY_BYTES, ChunkKey
+from kvstore.tier import Entry, Frame, Terms
 
-_RECORD = struct.Struct("<QddQ")
+_RECORD = struct.Struct("<QddQd32s?")
+_NO_PARENT = bytes(KEY_BYTES)
 _MAX_READERS = 512
 _MAX_QUARANTINED = 1000
-_DAMAGE = (lmdb.InvalidError, lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.VersionMismatchError, struct.error)
+_DAMAGE = (
+    lmdb.InvalidError,
+    lmdb.CorruptedError,
+    lmdb.PageNotFoundError,
+    lmdb.VersionMismatchError,
+    struct.error,
+    UnicodeError,
+)
 
 
 class DamagedFile(TierUnavailable):
@@ -98,15 +107,22 @@ class LmdbFrames:
             copy.flags.writeable = False
             return copy.data
 
-    def match(self, keys: Iterable[ChunkKey]) -> int:
-        """How many leading keys are in the index."""
+    def match(self, keys: Iterable[ChunkKey], now_s: float) -> int:
+        """How many leading keys are in the index, and have not expired."""
         held = 0
         with self._transaction() as transaction:
             for key in keys:
-                if transaction.get(key.digest, db=self._index) is None:
+                record = transaction.get(key.digest, db=self._index)
+                if record is None or _entry(key.digest, bytes(record)).terms.expires_at_s <= now_s:
                     break
                 held += 1
         return held
+
+    def entry(self, key: ChunkKey) -> Entry | None:
+        """The index record of one key."""
+        with self._transaction() as transaction:
+            record = transaction.get(key.digest, db=self._index)
+            return None if record is None else _entry(key.digest, bytes(record))
 
     def entries(self) -> list[Entry]:
         """Every index record."""
@@ -156,9 +172,14 @@ class LmdbFrames:
 
 
 def _record(entry: Entry) -> bytes:
-    return _RECORD.pack(entry.size_bytes, entry.saved_at_s, entry.used_at_s, entry.hits)
+    parent = entry.parent.digest if entry.parent else _NO_PARENT
+    times = entry.saved_at_s, entry.used_at_s
+    fixed = _RECORD.pack(entry.size_bytes, *times, entry.hits, entry.terms.expires_at_s, parent, entry.pinned)
+    return fixed + entry.terms.tenant.encode()
 
 
 def _entry(key: bytes, record: bytes) -> Entry:
-    size_bytes, saved_at_s, used_at_s, hits = _RECORD.unpack(record)
-    return Entry(ChunkKey(key), size_bytes, saved_at_s, used_at_s, hits)
+    size_bytes, saved_at_s, used_at_s, hits, expires_at_s, parent, pinned = _RECORD.unpack_from(record)
+    terms = Terms(record[_RECORD.size :].decode(), expires_at_s)
+    of_parent = None if parent == _NO_PARENT else ChunkKey(parent)
+    return Entry(ChunkKey(key), size_bytes, saved_at_s, used_at_s, hits, terms, of_parent, pinned)

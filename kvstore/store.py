@@ -12,7 +12,9 @@ A profile that the codec needs is kept by the tiers before the first frame that 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -34,7 +36,7 @@ from kvstore.errors import InvalidRequest, MissingProfile
 from kvstore.key import ChunkKey, Identity, LoRA, Multimodal, chunk_keys
 from kvstore.metrics import Metrics
 from kvstore.profiles import find_profile, profile_named
-from kvstore.tier import Tier
+from kvstore.tier import Terms, Tier
 from kvstore.tiered import Tiers
 
 _log = logging.getLogger(__name__)
@@ -90,14 +92,17 @@ class KVStore:
         codec: Codec,
         chunk_tokens: int = DEFAULT_CHUNK_TOKENS,
         metrics: Metrics | None = None,
+        ttl_s: float = math.inf,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        """`tiers` fastest first; they are closed with the store.
+        """`tiers` fastest first; they are closed with the store. What is saved is kept for `ttl_s` at most.
 
         Raises InvalidRequest on `chunk_tokens` < 1, MissingProfile when the codec's profile is not registered.
         """
         if chunk_tokens <= 0:
             raise InvalidRequest(f"chunk_tokens is {chunk_tokens}; a chunk needs at least one token")
         self.codec, self.chunk_tokens = codec, chunk_tokens
+        self._ttl_s, self._clock = ttl_s, clock
         self.metrics = metrics or Metrics()
         self.tier = Tiers(tiers, self.metrics)
         fingerprint = profile_named(codec.id, codec.params())
@@ -186,14 +191,15 @@ class KVStore:
         keys = chunk_keys(identity, token_ids[: start + kv.num_tokens], multimodal)
         held = self.tier.match(keys)
         reachable = held >= start // self.chunk_tokens
-        saved = self._save_chunks(keys, held, kv, start) if reachable else 0
+        terms = Terms(identity.tenant, self._clock() + self._ttl_s)
+        saved = self._save_chunks(keys, held, kv, start, terms) if reachable else 0
         result = Saved(saved, held, len(keys) - held - saved)
         self.metrics.count("chunks_saved", result.saved)
         self.metrics.count("chunks_held", result.held)
         self.metrics.count("chunks_declined", result.declined)
         return result
 
-    def _save_chunks(self, keys: Sequence[ChunkKey], first: int, kv: KVArray, start: int) -> int:
+    def _save_chunks(self, keys: Sequence[ChunkKey], first: int, kv: KVArray, start: int, terms: Terms) -> int:
         self._keep_profile()
         saved, group = 0, []
         for index in range(first, len(keys)):
@@ -201,7 +207,7 @@ class KVStore:
             chunk = kv.tokens(begin, begin + self.chunk_tokens)
             group.append((keys[index], encode_chunk(self.codec, chunk, str(keys[index]), begin + start)))
             if index + 1 == len(keys) or sum(len(frame) for _, frame in group) >= _SAVE_GROUP_BYTES:
-                stored = self.tier.put(group, prefix=keys[: index + 1 - len(group)])
+                stored = self.tier.put(group, keys[: index + 1 - len(group)], terms)
                 saved += stored
                 if stored < len(group):
                     break

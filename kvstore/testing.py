@@ -10,15 +10,16 @@ The tests take `tmp_path`, an empty directory, as pytest's fixture gives it. Pla
 from __future__ import annotations
 
 import random
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 
 from kvstore.eviction import EvictionPolicy
 from kvstore.key import ChunkKey
-from kvstore.tier import Frame, Tier
+from kvstore.tier import NO_TERMS, Frame, Terms, Tier
 
 FRAME_BYTES = 1000
 
@@ -42,6 +43,11 @@ def frame(of: ChunkKey, num_bytes: int = FRAME_BYTES, version: int = 0) -> bytes
 def frames(keys: Sequence[ChunkKey], num_bytes: int = FRAME_BYTES) -> list[tuple[ChunkKey, Frame]]:
     """What `Tier.put` takes, for these keys."""
     return [(each, frame(each, num_bytes)) for each in keys]
+
+
+def nobody(of: ChunkKey) -> bool:
+    """Spares no key from eviction."""
+    return False
 
 
 def held(tier: Tier, of: ChunkKey) -> bytes | None:
@@ -248,6 +254,68 @@ class TierContract(ABC):
             tier.touch([*keys[:1], key("unknown")])
             assert {entry.key: entry.hits for entry in tier.entries()} == {keys[0]: 1, keys[1]: 0}
 
+    def test_an_entry_says_whose_a_frame_is_and_what_stands_before_it(self, tmp_path: Path) -> None:
+        with self.roomy(tmp_path) as tier:
+            keys, terms = prompt("a", 3), Terms("Ünal & Söhne", time.time() + 1000)
+            tier.put(frames(keys[:1]))
+            tier.put(frames(keys[1:]), keys[:1], terms)
+            entries = [tier.entry(each) for each in keys]
+            assert [entry and (entry.terms, entry.parent) for entry in entries] == [
+                (NO_TERMS, None),
+                (terms, keys[0]),
+                (terms, keys[1]),
+            ]
+            assert {entry.key: entry for entry in tier.entries()} == dict(zip(keys, entries, strict=True))
+            assert tier.entry(key("unknown")) is None
+
+    def test_a_frame_whose_time_is_up_is_not_held(self, tmp_path: Path) -> None:
+        with self.roomy(tmp_path) as tier:
+            keys = prompt("a", 3)
+            tier.put(frames(keys[:1]))
+            tier.put(frames(keys[1:2]), keys[:1], Terms(expires_at_s=time.time() - 1))
+            tier.put(frames(keys[2:]), keys[:2], Terms(expires_at_s=time.time() + 1000))
+            assert [tier.get(each) is not None for each in keys] == [True, False, True]
+            assert tier.match(keys) == 1
+            assert tier.entry(keys[1]) is None
+            assert {entry.key for entry in tier.entries()} == {keys[0], keys[2]}
+            tier.touch(keys)
+            assert tier.pin(keys) == 1
+            assert tier.put(frames(keys[1:2]), keys[:1]) == 1
+            assert tier.match(keys) == 3
+
+    def test_what_has_expired_makes_room_first(self, tmp_path: Path) -> None:
+        with self.tight(tmp_path, 3) as tier:
+            old = prompt("old", 2)
+            tier.put(frames(old))
+            tier.put(frames([key("expired")]), terms=Terms(expires_at_s=time.time() - 1))
+            tier.put(frames([key("new")]))
+            assert tier.match(old) == 2
+            assert tier.match([key("new")]) == 1
+
+    def test_what_is_pinned_stays_until_it_is_not(self, tmp_path: Path) -> None:
+        with self.tight(tmp_path, 4) as tier:
+            keys = prompt("a", 2)
+            tier.put(frames(keys))
+            assert tier.pin([*keys, key("unknown")]) == 2
+            assert tier.pin(keys) == 2
+            for number in range(6):
+                assert tier.put(frames([key(f"other {number}")])) == 1
+            assert tier.match(keys) == 2
+            assert {entry.key for entry in tier.entries() if entry.pinned} == set(keys)
+            assert tier.pin(keys, pinned=False) == 2
+            tier.put(frames(prompt("b", 4)))
+            assert tier.match(keys[:1]) + tier.match(keys[1:]) == 0
+
+    def test_a_budget_of_pinned_frames_declines(self, tmp_path: Path) -> None:
+        with self.tight(tmp_path, 2) as tier:
+            keys = prompt("a", 2)
+            tier.put(frames(keys))
+            tier.pin(keys)
+            assert tier.put(frames([key("b")])) == 0
+            assert tier.match(keys) == 2
+            assert tier.delete(keys[1])
+            assert tier.put(frames([key("b")])) == 1
+
     def test_threads_never_see_another_frame(self, tmp_path: Path) -> None:
         keys = prompt("a", 12)
 
@@ -294,6 +362,29 @@ class TierContract(ABC):
         tier.close()
 
 
+class QuotaContract(ABC):
+    """What tiers with quotas promise: no tenant gets more than its own, and none loses by another's."""
+
+    @abstractmethod
+    def make_tier(self, tmp_path: Path, capacity_bytes: int, quotas: Mapping[str, int]) -> Tier:
+        """A new, empty tier; `tmp_path` is its own."""
+
+    def test_a_tenant_at_its_quota_makes_room_for_itself(self, tmp_path: Path) -> None:
+        with self.make_tier(tmp_path, 10 * FRAME_BYTES, {"small": 3 * FRAME_BYTES}) as tier:
+            others = prompt("others", 6)
+            tier.put(frames(others), terms=Terms("large"))
+            for number in range(5):
+                assert tier.put(frames([key(f"own {number}")]), terms=Terms("small")) == 1
+            assert [tier.match([key(f"own {number}")]) for number in range(5)] == [0, 0, 1, 1, 1]
+            assert tier.match(others) == 6
+
+    def test_a_prompt_beyond_the_quota_is_kept_as_far_as_it_fits(self, tmp_path: Path) -> None:
+        with self.make_tier(tmp_path, 10 * FRAME_BYTES, {"small": 3 * FRAME_BYTES}) as tier:
+            keys = prompt("a", 5)
+            assert tier.put(frames(keys), terms=Terms("small")) == 3
+            assert tier.match(keys) == 3
+
+
 class EvictionContract(ABC):
     """What every eviction policy promises."""
 
@@ -302,19 +393,30 @@ class EvictionContract(ABC):
         """A new policy, for a tier that holds nothing."""
 
     def test_nothing_held_means_no_victim(self) -> None:
-        assert self.make_policy().victim() is None
+        assert self.make_policy().victim(nobody) is None
 
     def test_asking_for_the_victim_changes_nothing(self) -> None:
         policy = self.make_policy()
         for each in prompt("a", 4):
             policy.insert(each)
-        assert policy.victim() == policy.victim()
+        assert policy.victim(nobody) == policy.victim(nobody)
 
     def test_unknown_keys_are_ignored(self) -> None:
         policy = self.make_policy()
         policy.touch(key("unknown"))
         policy.remove(key("unknown"))
-        assert policy.victim() is None
+        assert policy.victim(nobody) is None
+
+    def test_a_victim_is_none_that_is_spared(self) -> None:
+        policy, keys = self.make_policy(), prompt("a", 6)
+        for each in keys:
+            policy.insert(each)
+        first = policy.victim(nobody)
+        assert policy.victim(keys.__contains__) is None
+        assert policy.victim(nobody) == first
+        if first is not None:
+            assert policy.victim(first.__eq__) not in (first, None)
+            assert policy.victim(lambda each: each != keys[3]) == keys[3]
 
     def test_every_victim_is_held_and_goes_once(self) -> None:
         policy, known = self.make_policy(), set(prompt("a", 20))
@@ -326,7 +428,7 @@ class EvictionContract(ABC):
         for each in prompt("a", 20)[::3]:
             policy.touch(each)
             policy.insert(each) if each in known else None
-        while (victim := policy.victim()) is not None:
+        while (victim := policy.victim(nobody)) is not None:
             assert victim in known
             known.remove(victim)
-            policy.remove(victim)
+            policy.remove(victim, evicted=True)

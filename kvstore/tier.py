@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,17 @@ Frame = bytes | bytearray | memoryview
 
 
 @dataclass(frozen=True)
+class Terms:
+    """On what terms a frame is kept: whose it is, and until when (Unix seconds)."""
+
+    tenant: str = ""
+    expires_at_s: float = math.inf
+
+
+NO_TERMS = Terms()
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """What a tier remembers of one frame. Times are Unix seconds."""
 
@@ -23,6 +35,10 @@ class Entry:
     saved_at_s: float
     used_at_s: float
     hits: int
+    terms: Terms = NO_TERMS
+    parent: ChunkKey | None = None
+    """The chunk before it in its prompt: without that one nobody gets here. None for a first chunk."""
+    pinned: bool = False
 
 
 class Tier(ABC):
@@ -30,7 +46,7 @@ class Tier(ABC):
 
     A frame that was put is returned byte for byte or not at all: a tier may forget anything at any time
     (that is a miss), and never invents, mixes or cuts. Whoever reads verifies; a tier does not decode.
-    Any method may raise TierUnavailable.
+    A frame whose time is up is not held. Any method may raise TierUnavailable.
     """
 
     name: str
@@ -44,13 +60,16 @@ class Tier(ABC):
         """The frame, read-only and valid for as long as the caller keeps it; None when it is not held."""
 
     @abstractmethod
-    def put(self, entries: Sequence[tuple[ChunkKey, Frame]], prefix: Sequence[ChunkKey] = ()) -> int:
+    def put(
+        self, entries: Sequence[tuple[ChunkKey, Frame]], prefix: Sequence[ChunkKey] = (), terms: Terms = NO_TERMS
+    ) -> int:
         """Keeps frames, a prompt's first chunk first, and returns how many leading ones are now held.
 
-        `prefix` are the prompt's chunks before them, first one first. To make room a tier drops neither
-        those nor the frames being put. Those it took are kept as durably as it promises. Putting a key
-        again replaces its frame. A frame that does not fit is declined together with all that follow,
-        since they would be unreachable.
+        `prefix` are the prompt's chunks before them, first one first: at least the last of them, where there
+        are any. To make room a tier drops neither those nor the frames being put; what it drops has nothing
+        behind it that is held, so that no suffix is left without its prefix. Those it took are kept as durably
+        as it promises. Putting a key again replaces its frame. A frame that does not fit, into the budget or
+        the quota of its tenant, is declined together with all that follow, since they would be unreachable.
         """
 
     @abstractmethod
@@ -60,6 +79,18 @@ class Tier(ABC):
     @abstractmethod
     def touch(self, keys: Sequence[ChunkKey]) -> None:
         """Notes that these chunks, a prompt's first one first, were used: the last ages first."""
+
+    @abstractmethod
+    def pin(self, keys: Sequence[ChunkKey], pinned: bool = True) -> int:
+        """Keeps these chunks, a prompt's first one first, from being dropped to make room, or no longer does.
+
+        Returns how many leading ones are held. Time and damage take pinned frames like all others, and so
+        does whoever deletes them.
+        """
+
+    @abstractmethod
+    def entry(self, key: ChunkKey) -> Entry | None:
+        """What is remembered of a frame; None when it is not held. Counts and ages nothing."""
 
     @abstractmethod
     def entries(self) -> Iterator[Entry]:
@@ -114,7 +145,9 @@ class NoTier(Tier):
     def get(self, key: ChunkKey) -> memoryview | None:
         return None
 
-    def put(self, entries: Sequence[tuple[ChunkKey, Frame]], prefix: Sequence[ChunkKey] = ()) -> int:
+    def put(
+        self, entries: Sequence[tuple[ChunkKey, Frame]], prefix: Sequence[ChunkKey] = (), terms: Terms = NO_TERMS
+    ) -> int:
         return 0
 
     def delete(self, key: ChunkKey) -> bool:
@@ -122,6 +155,12 @@ class NoTier(Tier):
 
     def touch(self, keys: Sequence[ChunkKey]) -> None:
         return
+
+    def pin(self, keys: Sequence[ChunkKey], pinned: bool = True) -> int:
+        return 0
+
+    def entry(self, key: ChunkKey) -> Entry | None:
+        return None
 
     def entries(self) -> Iterator[Entry]:
         return iter(())

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from kvstore.errors import MissingProfile, TierUnavailable
 from kvstore.key import ChunkKey
 from kvstore.metrics import Metrics
-from kvstore.tier import Entry, Frame, Tier
+from kvstore.tier import NO_TERMS, Entry, Frame, Terms, Tier
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -41,14 +41,23 @@ class Tiers(Tier):
         for depth, tier in enumerate(self.tiers):
             frame = self._ask(tier, None, tier.get, key)
             if frame is not None:
-                for faster in self.tiers[:depth]:
-                    self._ask(faster, 0, faster.put, [(key, frame)])
+                if depth:
+                    self._promote(key, frame, tier, self.tiers[:depth])
                 return frame
         return None
 
-    def put(self, entries: Sequence[tuple[ChunkKey, Frame]], prefix: Sequence[ChunkKey] = ()) -> int:
+    def _promote(self, key: ChunkKey, frame: Frame, of: Tier, faster: Sequence[Tier]) -> None:
+        entry = self._ask(of, None, of.entry, key)
+        if entry is not None:
+            for tier in faster:
+                prefix = [entry.parent] if entry.parent else []
+                self._ask(tier, 0, tier.put, [(key, frame)], prefix, entry.terms)
+
+    def put(
+        self, entries: Sequence[tuple[ChunkKey, Frame]], prefix: Sequence[ChunkKey] = (), terms: Terms = NO_TERMS
+    ) -> int:
         """How many leading frames the tier that took most of them holds."""
-        return max((self._ask(tier, 0, tier.put, entries, prefix) for tier in self.tiers), default=0)
+        return max((self._ask(tier, 0, tier.put, entries, prefix, terms) for tier in self.tiers), default=0)
 
     def delete(self, key: ChunkKey) -> bool:
         held = [self._ask(tier, False, tier.delete, key) for tier in self.tiers]
@@ -57,6 +66,17 @@ class Tiers(Tier):
     def touch(self, keys: Sequence[ChunkKey]) -> None:
         for tier in self.tiers:
             self._ask(tier, None, tier.touch, keys)
+
+    def pin(self, keys: Sequence[ChunkKey], pinned: bool = True) -> int:
+        """In every tier; what is promoted later is not pinned there. Returns the most that one tier holds."""
+        return max((self._ask(tier, 0, tier.pin, keys, pinned) for tier in self.tiers), default=0)
+
+    def entry(self, key: ChunkKey) -> Entry | None:
+        """Of the fastest tier that holds it."""
+        for tier in self.tiers:
+            if (entry := self._ask(tier, None, tier.entry, key)) is not None:
+                return entry
+        return None
 
     def quarantine(self, key: ChunkKey, reason: str) -> None:
         for tier in self.tiers:

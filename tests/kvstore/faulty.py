@@ -1,6 +1,7 @@
 """FaultyTier: a memory tier that refuses whatever verbs a test names."""
 
 from kvstore import MemoryTier, TierUnavailable
+from kvstore.tier import NO_TERMS
 
 
 class FaultyTier(MemoryTier):
@@ -22,9 +23,9 @@ class FaultyTier(MemoryTier):
         self._refuse("get")
         return super().get(key)
 
-    def put(self, entries, prefix=()):
+    def put(self, entries, prefix=(), terms=NO_TERMS):
         self._refuse("put")
-        return super().put(entries, prefix)
+        return super().put(entries, prefix, terms)
 
     def delete(self, key):
         self._refuse("delete")
@@ -38,6 +39,14 @@ class FaultyTier(MemoryTier):
         self._refuse("quarantine")
         super().quarantine(key, reason)
 
+    def pin(self, keys, pinned=True):
+        self._refuse("pin")
+        return super().pin(keys, pinned)
+
+    def entry(self, key):
+        self._refuse("entry")
+        return super().entry(key)
+
     def entries(self):
         self._refuse("entries")
         return super().entries()
@@ -48,4 +57,4 @@ class FaultyTier(MemoryTier):
         return super().size_bytes
 
 
-EVERYTHING = ("match", "get", "put", "delete", "touch", "quarantine", "entries", "size_bytes")
+EVERYTHING = ("match", "get", "put", "delete", "touch", "quarantine", "pin", "entry", "entries", "size_bytes")

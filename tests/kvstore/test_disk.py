@@ -5,7 +5,7 @@ import json
 import pytest
 
 from kvstore import DiskTier, InvalidRequest, Metrics, NoEviction, disk
-from kvstore.testing import FRAME_BYTES, TierContract, frame, frames, key, prompt
+from kvstore.testing import FRAME_BYTES, QuotaContract, TierContract, frame, frames, key, prompt
 
 
 class TestDiskTier(TierContract):
@@ -22,6 +22,11 @@ class TestDiskTierInSmallGroups(TierContract):
 
     def make_tier(self, tmp_path, capacity_bytes):
         return DiskTier(tmp_path, capacity_bytes)
+
+
+class TestDiskTierQuotas(QuotaContract):
+    def make_tier(self, tmp_path, capacity_bytes, quotas):
+        return DiskTier(tmp_path, capacity_bytes, quotas=quotas)
 
 
 def test_frames_are_there_after_reopening(tmp_path):

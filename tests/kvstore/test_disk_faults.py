@@ -200,6 +200,7 @@ def test_closing_in_a_forked_child_leaves_the_parent_its_directory(tmp_path):
 
 def test_use_after_closing_is_unavailable(tmp_path):
     tier = DiskTier(tmp_path, CAPACITY)
+    tier.put(frames([key("a")]))
     tier.close()
     for use in (lambda: tier.get(key("a")), lambda: tier.put(frames([key("a")]))):
         with pytest.raises(TierUnavailable):

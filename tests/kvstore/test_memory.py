@@ -3,12 +3,17 @@
 import pytest
 
 from kvstore import LRU, InvalidRequest, MemoryTier, Metrics, NoEviction
-from kvstore.testing import FRAME_BYTES, TierContract, frame, frames, key, prompt
+from kvstore.testing import FRAME_BYTES, QuotaContract, TierContract, frame, frames, key, prompt
 
 
 class TestMemoryTier(TierContract):
     def make_tier(self, tmp_path, capacity_bytes):
         return MemoryTier(capacity_bytes)
+
+
+class TestMemoryTierQuotas(QuotaContract):
+    def make_tier(self, tmp_path, capacity_bytes, quotas):
+        return MemoryTier(capacity_bytes, quotas=quotas)
 
 
 def test_a_frame_is_kept_without_copying_it():

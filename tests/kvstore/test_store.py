@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from codec import Int8, KVArray, Lossless
-from kvstore import InvalidRequest, KVStore, LoRA, MemoryTier, Multimodal, NoTier
+from kvstore import InvalidRequest, KVStore, LoRA, MemoryTier, Multimodal, NoTier, Terms
 from kvstore import store as store_module
 from tests.kv import SPEC, bits, kv_of_any_bits, kv_of_numbers
 
@@ -171,3 +171,17 @@ def test_what_happened_is_counted(store, identity):
     store.load(store.match(identity, TOKENS))
     counts = {name: count for name, count in store.metrics.snapshot().items() if count}
     assert counts == {"chunks_saved": 5, "chunks_held": 5, "chunks_loaded": 5, "tokens_loaded": 20}
+
+
+def test_what_is_saved_is_its_tenants_and_goes_when_its_time_is_up():
+    now_s = [1_795_000_000.0]
+    tier = MemoryTier(1 << 20, clock=lambda: now_s[0])
+    store = KVStore([tier], Lossless(), chunk_tokens=4, ttl_s=60, clock=lambda: now_s[0])
+    identity = store.identity(SPEC, "alice")
+    store.save(identity, TOKENS, KV)
+    assert {entry.terms for entry in tier.entries()} == {Terms("alice", now_s[0] + 60)}
+    assert sum(entry.parent is None for entry in tier.entries()) == 1
+    match = store.match(identity, TOKENS)
+    now_s[0] += 60
+    assert store.match(identity, TOKENS).num_tokens == 0
+    assert store.load(match) is None
