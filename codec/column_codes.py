@@ -49,7 +49,7 @@ def pack(
     Columns are sent as zero when no more than the share `rarest` of their numbers is not, and none beyond ±1.
     """
     symbols = symbols_of(multiples)
-    symbols[:, _is_rare(symbols, rarest)] = REACH
+    drop_rare(symbols, rarest)
     chosen = tables.choose(symbols, classes, expected)
     choices = rans.encode(chosen[None], expected, tables.sides, _CHOICE_LANES)
     coded = np.flatnonzero(chosen)
@@ -79,18 +79,30 @@ def unpack(tables: ColumnTables, packed: np.ndarray, classes: np.ndarray, expect
     return Columns(coded, table, multiples)
 
 
+@njit(cache=True, nogil=True)
 def symbols_of(multiples: np.ndarray) -> np.ndarray:
-    """The nearest integers as symbols, uint8, same shape."""
-    nearest = np.rint(multiples)
-    symbols = np.where(np.abs(nearest) > REACH, np.float32(ESCAPE), nearest + np.float32(REACH))
-    return symbols.astype(np.uint8)
+    """The nearest integers of float32 `[row, column]` as symbols, uint8."""
+    symbols: np.ndarray = np.empty(multiples.shape, np.uint8)
+    for row in range(symbols.shape[0]):
+        for column in range(symbols.shape[1]):
+            nearest = np.rint(multiples[row, column])
+            within = abs(nearest) <= np.float32(REACH)
+            symbols[row, column] = np.uint8(np.int32(nearest if within else np.float32(REACH + 1)) + np.int32(REACH))
+    return symbols
 
 
-def _is_rare(symbols: np.ndarray, rarest: float) -> np.ndarray:
-    others = np.count_nonzero(symbols != REACH, axis=0)
-    within = (np.abs(symbols.astype(np.int8) - np.int8(REACH)) <= 1).all(axis=0)
-    rare: np.ndarray = (others <= rarest * len(symbols)) & within
-    return rare
+@njit(cache=True, nogil=True)
+def drop_rare(symbols: np.ndarray, rarest: float) -> None:
+    """Makes columns of `[row, column]` zero of which at most that share is not, and nothing beyond ±1."""
+    others, beyond = np.zeros(symbols.shape[1], np.int32), np.zeros(symbols.shape[1], np.int32)
+    for row in range(symbols.shape[0]):
+        for column in range(symbols.shape[1]):
+            distance = abs(np.int32(symbols[row, column]) - np.int32(REACH))
+            others[column] += np.int32(distance != 0)
+            beyond[column] += np.int32(distance > 1)
+    for column in range(symbols.shape[1]):
+        if others[column] and not beyond[column] and others[column] <= rarest * symbols.shape[0]:
+            symbols[:, column] = REACH
 
 
 def _escapes(multiples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 
 import numpy as np
+from numba import njit
 
 from codec.emphasis import CLASSES, MOST
 from codec.errors import CorruptFrame
@@ -110,13 +111,23 @@ class ColumnTables:
     def choose(self, symbols: np.ndarray, classes: np.ndarray, expected: np.ndarray) -> np.ndarray:
         """The cheapest choice, uint8 `[column]`, for uint8 `[row, column]` of whole numbers; rows have `classes`."""
         symbol_bits, side_bits = self._costs
-        bits, is_zero = side_bits[expected], np.ones(symbols.shape[1], bool)
-        for number in np.unique(classes):
-            rows = symbols[classes == number]
-            bits[:, 1:] += histograms(rows) @ symbol_bits[number]
-            is_zero &= (rows == REACH).all(axis=0)
-        bits[~is_zero, 0] = np.inf
+        of_tables = np.zeros((symbols.shape[1], NUM_TABLES), np.float32)
+        add_bits(symbols, classes, symbol_bits, of_tables)
+        bits = side_bits[expected]
+        bits[:, 1:] += of_tables
+        bits[(symbols != REACH).any(axis=0), 0] = np.inf
         return np.asarray(bits.argmin(axis=1), np.uint8)
+
+
+@njit(cache=True, nogil=True)
+def add_bits(symbols: np.ndarray, classes: np.ndarray, bits: np.ndarray, out: np.ndarray) -> None:
+    """Adds to `out` `[column, table]` what symbols `[row, column]` cost: `bits` `[class, symbol, table]`, float32."""
+    for row in range(symbols.shape[0]):
+        of_class = bits[classes[row]]
+        for column in range(symbols.shape[1]):
+            costs, total = of_class[symbols[row, column]], out[column]
+            for table in range(total.size):
+                total[table] += costs[table]
 
 
 assert CLASSES <= NUM_TABLES + 1
