@@ -36,15 +36,11 @@ class IntMatrix:
     def of(cls, matrix: np.ndarray, offset: np.ndarray) -> IntMatrix:
         """Of float32 `[component, channel]` and `[channel]`."""
         num_components, num_channels = matrix.shape
-        beyond = -num_channels % CHANNELS
-        scales = np.abs(matrix).max(axis=0) / np.float32(_LARGEST)
-        # channels of next to nothing become zero
-        wholes = matrix / np.where(scales >= np.finfo(np.float32).tiny, scales, np.float32(np.inf))
-        padded = np.zeros((num_components + num_components % 2, num_channels + beyond), np.int16)
-        padded[:num_components, :num_channels] = np.rint(wholes, out=wholes)
-        tiles = padded.reshape(len(padded) // 2, 2, -1, CHANNELS).transpose(2, 0, 3, 1)
-        scales, offset = (np.pad(row, (0, beyond)) for row in (scales * _UNIT, offset))
-        return cls(np.ascontiguousarray(tiles), scales, offset, num_channels)
+        scales = np.maximum(matrix.max(axis=0), -matrix.min(axis=0)) / np.float32(_LARGEST)
+        tiles = np.zeros((-(-num_channels // CHANNELS), -(-num_components // 2), CHANNELS, 2), np.int16)
+        _fill_tiles(matrix, np.where(scales >= np.finfo(np.float32).tiny, scales, np.float32(np.inf)), tiles)
+        scales, offset = (np.pad(row, (0, -num_channels % CHANNELS)) for row in (scales * _UNIT, offset))
+        return cls(tiles, scales, offset, num_channels)
 
     def product(self, eighths: np.ndarray, steps: np.ndarray) -> np.ndarray:
         """offset + steps * (eighths / 8 @ matrix), float32 `[row, channel]`.
@@ -67,12 +63,21 @@ def in_eighths(multiples: np.ndarray, num_components: int) -> tuple[np.ndarray, 
     num_rows = len(multiples)
     eighths = np.zeros((num_rows + -num_rows % ROWS, num_components + num_components % 2), np.int16)
     is_small = np.empty(num_rows, np.bool_)
-    _fill(multiples, num_components, eighths, is_small)
+    _fill_eighths(multiples, num_components, eighths, is_small)
     return eighths, is_small
 
 
 @njit(cache=True, nogil=True)
-def _fill(multiples: np.ndarray, num_components: int, eighths: np.ndarray, is_small: np.ndarray) -> None:
+def _fill_tiles(matrix: np.ndarray, scales: np.ndarray, tiles: np.ndarray) -> None:
+    """Channels of next to nothing, whose scale is infinite, become zero."""
+    for component in range(matrix.shape[0]):
+        for channel in range(matrix.shape[1]):
+            whole = np.int16(np.rint(matrix[component, channel] / scales[channel]))
+            tiles[channel // CHANNELS, component // 2, channel % CHANNELS, component % 2] = whole
+
+
+@njit(cache=True, nogil=True)
+def _fill_eighths(multiples: np.ndarray, num_components: int, eighths: np.ndarray, is_small: np.ndarray) -> None:
     for row in range(len(multiples)):
         magnitudes, all_whole = 0, True
         for component in range(num_components):
