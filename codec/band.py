@@ -11,6 +11,7 @@ import torch
 
 from codec.basis import Basis
 from codec.emphasis import Emphasis
+from codec.int_product import in_eighths
 from codec.kv_array import KVArray
 from codec.rotary import Rotary
 from codec.sparse_rows import add_product, num_dense
@@ -43,12 +44,14 @@ class Band:
         """Gradients with respect to components, float32 `[token, component]`, of those to channels."""
         return np.hstack([block @ basis.synthesis.T for block, basis in self._blocks(along_channels)])
 
-    def channels(self, columns: np.ndarray, z: np.ndarray) -> np.ndarray:
-        """Float32 `[token, channel]` from `z` `[token, column]`: the given components, ascending; others zero."""
+    def channels(self, columns: np.ndarray, multiples: np.ndarray, steps: np.ndarray) -> np.ndarray:
+        """Float32 `[token, channel]` from float32 `[token, column]`: multiples of steps, float32 `[token]`, of the
+        given components, ascending; others are zero."""
         splits = np.searchsorted(columns, self._ends)
         blocks, begin, start = [], 0, 0
         for basis, split, end in zip(self.bases, splits.tolist(), self._ends.tolist(), strict=True):
-            blocks.append(_synthesized(basis, columns[begin:split] - start, np.ascontiguousarray(z[:, begin:split])))
+            block = np.ascontiguousarray(multiples[:, begin:split])
+            blocks.append(_synthesized(basis, columns[begin:split] - start, block, steps))
             begin, start = split, end
         return blocks[0] if len(blocks) == 1 else np.hstack(blocks)
 
@@ -73,13 +76,18 @@ class Band:
         return zip(np.split(rows, self._ends[:-1], axis=1), self.bases, strict=True)
 
 
-def _synthesized(basis: Basis, columns: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """Dense for the strongest components, of which most numbers are not zero; number by number for the others."""
-    dense = num_dense(z)
-    has_gaps = dense and columns[dense - 1] != dense - 1
-    strongest = basis.synthesis[columns[:dense] if has_gaps else slice(dense)]
-    x = torch.addmm(basis.offset, torch.from_numpy(z[:, :dense]), torch.from_numpy(strongest)).numpy()
-    add_product(z, dense, columns, basis.synthesis, x)
+def _synthesized(basis: Basis, columns: np.ndarray, multiples: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """In integers for the strongest components, of which many are not zero; number by number for the others, and for
+    tokens whose multiples are too large."""
+    dense = num_dense(multiples)
+    end = int(columns[dense - 1]) + 1 if dense else 0
+    strongest = multiples
+    if end > dense:
+        strongest = np.zeros((len(multiples), end), np.float32)
+        strongest[:, columns[:dense]] = multiples[:, :dense]
+    eighths, is_small = in_eighths(strongest, end)
+    x = basis.int_synthesis.product(eighths, steps)
+    add_product(multiples, np.where(is_small, dense, 0), columns, basis.synthesis, steps, x)
     return x
 
 

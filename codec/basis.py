@@ -26,6 +26,7 @@ import numpy as np
 import torch
 
 from codec.errors import CorruptFrame
+from codec.int_product import IntMatrix
 
 _SMALLEST = 1e-20  # of a mean sensitivity: where nothing depends on a layer, any basis will do
 
@@ -47,9 +48,9 @@ class Basis:
         return matrix
 
     @cached_property
-    def offset(self) -> torch.Tensor:
-        """The mean, as a tensor."""
-        return torch.from_numpy(self.mean.copy())
+    def int_synthesis(self) -> IntMatrix:
+        """The synthesis in 16 bits, with the mean."""
+        return IntMatrix.of(self.synthesis, self.mean)
 
     @cached_property
     def analysis(self) -> np.ndarray:

@@ -6,21 +6,15 @@ and those lanes that take or give one (Giesen 2014), with no branch that depends
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
-import llvmlite.binding
 import numpy as np
 from llvmlite import ir
-from numba import config, types
+from numba import types
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
-HAS_AVX2 = (
-    config.CPU_NAME is None
-    and config.CPU_FEATURES is None
-    and bool(llvmlite.binding.get_host_cpu_features().get("avx2"))
-)
+from codec.avx2 import Instructions
 
 _I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 _I8x8, _I8x16, _I16x8, _I32x8 = (ir.VectorType(*of) for of in ((_I8, 8), (_I8, 16), (_I16, 8), (_I32, 8)))
@@ -85,29 +79,8 @@ def _all(value: int) -> ir.Constant:
     return ir.Constant(_I32x8, [value] * 8)
 
 
-@dataclass(frozen=True)
-class _Step:
-    """Writes instructions that both steps need; arguments go by their numbers."""
-
-    context: Any
-    builder: Any
-    signature: Any
-    arguments: Any
-
-    def pointer(self, array: int, index: Any, to: Any) -> Any:
-        of = self.context.make_array(self.signature.args[array])(self.context, self.builder, self.arguments[array])
-        return self.builder.bitcast(self.builder.gep(of.data, [index]), to.as_pointer())
-
-    def load(self, array: int, index: Any, vector: Any) -> Any:
-        return self.builder.load(self.pointer(array, index, vector), align=1)
-
-    def store(self, vector: Any, array: int, index: Any) -> None:
-        self.builder.store(vector, self.pointer(array, index, vector.type), align=1)
-
-    def call(self, name: str, result: Any, *operands: Any) -> Any:
-        kind = ir.FunctionType(result, [operand.type for operand in operands])
-        function = self.builder.module.globals.get(name) or ir.Function(self.builder.module, kind, name)
-        return self.builder.call(function, operands)
+class _Step(Instructions):
+    """Writes instructions that both steps need."""
 
     def entries(self, offsets: Any) -> Any:
         """What stands at `offsets` in the lanes' tables."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from codec import rans_avx2
+from codec import avx2
 from codec.rans_avx2 import PACK, encode_8
 from codec.rans_kernels import COLUMNS_READ_AHEAD, gather_starts
 from codec.rans_tables import Tables
@@ -115,7 +115,7 @@ def encode(
     `class_of_row` int64 `[row]`. Leaves the lanes' final states in uint32 `states`.
     """
     divisors = tables.divisors.ravel()
-    if rans_avx2.HAS_AVX2:
+    if avx2.HAS_AVX2:
         first = _encode_blocks(symbols, starts, class_of_row, divisors, tables.spans.ravel(), states, words)
     else:
         first = _encode_symbols(symbols, starts, class_of_row, divisors, states, words)

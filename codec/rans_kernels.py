@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from codec import rans_avx2
-from codec.rans_avx2 import HAS_AVX2, SPREAD, decode_8
+from codec import avx2
+from codec.rans_avx2 import SPREAD, decode_8
 
 WORDS_READ_AHEAD = COLUMNS_READ_AHEAD = 8
 
@@ -180,12 +180,12 @@ def decode(
     `words` uint16, `WORDS_READ_AHEAD` longer than the stream's; `states` uint32 `[lane]`, left as they end;
     `starts` as `table_starts` makes them, for `slots`, flat uint32 as `Tables.slots`; `class_of_row` int64 `[row]`.
     """
-    if rans_avx2.HAS_AVX2:
+    if avx2.HAS_AVX2:
         read: np.uint64 = _decode_blocks(words, states, starts, class_of_row, slots, out)
     else:
         read = _decode_symbols(words, states, starts, class_of_row, slots, out)
     return int(read)
 
 
-decode_in_kernel = _decode_blocks if HAS_AVX2 else _decode_symbols
+decode_in_kernel = _decode_blocks if avx2.HAS_AVX2 else _decode_symbols
 """`decode` for other compiled loops to call."""

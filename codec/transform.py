@@ -12,7 +12,9 @@ position 0, so they decode to any position.
 
 Bound: every component comes back within half its token's step, or one and a half where a column is so
 nearly zero that it is sent as zero; so the expected loss is about a constant times step². Progressive frames
-are within half the last step; read to `balanced` within 0.75, to `small` within 0.625 of that quality's.
+are within half the last step; read to `balanced` within 0.75, to `small` within 0.625 of that quality's. To this
+comes what arithmetic rounds away, above all the 16 bits that matrices have (`codec.int_product`): on real KV a
+hundred-thousandth of the loss.
 
 Quality `progressive` is all three levels in one frame: one quantizer of the finest step, said in three stages
 (`codec.refinement`). The step of `small` is four times the finest, that of `balanced` twice. A reader with
@@ -185,16 +187,17 @@ class Transform(Codec):
     @np.errstate(over="ignore", invalid="ignore")  # what comes of a forged frame's numbers, `write` refuses
     def _read_rows(self, index: int, read: ReadSection, classes: np.ndarray, out: KVArray, to: int) -> None:
         band = self._profile.bands[index]
-        self._write(band, band.channels(*self._read_components(index, read, classes)), out, to)
-
-    def _read_components(self, index: int, read: ReadSection, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Which components of a band are not zero, and float32 `[token, those]`."""
-        first, expected = self._profile.bands[index].first, self._expected[index]
+        coded, multiples = self._read_multiples(index, read, classes)
         steps = self._step * step_factors(classes)
+        self._write(band, band.channels(coded, multiples, steps.ravel()), out, to)
+
+    def _read_multiples(self, index: int, read: ReadSection, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Which components of a band are not zero, and those in the tokens' steps, float32 `[token, those]`."""
+        first, expected = self._profile.bands[index].first, self._expected[index]
         packed = read(f"{first}.{_NAMES[0]}", np.uint8)
         columns = column_codes.unpack(self._profile.tables, packed, classes, expected)
         if self._quality != PROGRESSIVE:
-            return columns.coded, columns.multiples * steps
+            return columns.coded, columns.multiples
         cells = Cells.of(columns, classes, expected)
         whole = np.zeros(cells.is_zero.shape, np.float32)
         whole[:, columns.coded] = refinement.middles(columns.multiples)
@@ -202,7 +205,7 @@ class Transform(Codec):
             moves = refinement.unpack(cells, read(f"{first}.{name}", np.uint8), classes)
             whole += moves * np.float32(0.5**stage)
         coded = np.flatnonzero(whole.any(axis=0))
-        return coded, whole[:, coded] * steps
+        return coded, whole[:, coded]
 
     def _read_sinks(self, band: Band, read: ReadSection, out: KVArray, exact: int, to: int) -> None:
         parts = list(band.parts(out.tokens(0, exact)))

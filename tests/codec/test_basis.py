@@ -72,24 +72,28 @@ def test_a_layer_nothing_depends_on_has_a_basis():
 @pytest.mark.parametrize("blocks", BLOCKS)
 @pytest.mark.parametrize("kept", [0.0, 0.1, 0.7, 1.0])
 def test_channels_are_the_product_with_the_whole_matrix(blocks, kept):
-    """Whichever components are zero: none of the matrix's rows is read for those."""
+    """Whichever components are zero, and whether a token's multiples are small eighths or not."""
     band, random = profile_for(SPEC, blocks).bands[0], np.random.default_rng(2)
     columns = np.flatnonzero(random.random(len(band.deviations)) < kept)
-    z = random.standard_normal((7, len(columns))).astype(np.float32)
+    multiples = random.standard_normal((7, len(columns))).astype(np.float32)
+    multiples[::2] = np.rint(8 * multiples[::2]) / 8
+    multiples[4, :1] = 5000
+    steps = random.random(7).astype(np.float32)
     whole = np.zeros((7, len(band.deviations)))
-    whole[:, columns] = z
+    whole[:, columns] = multiples * steps[:, None]
     matrix = torch.block_diag(*(torch.from_numpy(basis.synthesis).double() for basis in band.bases)).numpy()
     mean = np.concatenate([basis.mean for basis in band.bases])
-    x = band.channels(columns, z)
+    x = band.channels(columns, multiples, steps)
     assert x.dtype == np.float32
-    np.testing.assert_allclose(x, whole @ matrix + mean, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(x, whole @ matrix + mean, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("blocks", BLOCKS)
 def test_components_come_back_as_channels(blocks):
     band = profile_for(SPEC, blocks).bands[0]
     x = np.random.default_rng(3).standard_normal((5, len(band.deviations))).astype(np.float32)
-    np.testing.assert_allclose(band.channels(np.arange(x.shape[1]), band.components(x)), x, atol=1e-3)
+    back = band.channels(np.arange(x.shape[1]), band.components(x), np.ones(len(x), np.float32))
+    np.testing.assert_allclose(back, x, atol=1e-3)
 
 
 @pytest.mark.parametrize("blocks", BLOCKS)
@@ -98,7 +102,8 @@ def test_gradients_follow_the_chain_rule(blocks):
     band, random = profile_for(SPEC, blocks).bands[0], np.random.default_rng(4)
     x, along = random.standard_normal((2, 5, len(band.deviations))).astype(np.float32)
     z, slope = band.components(x), band.gradients(along)
-    moved = band.channels(np.arange(z.shape[1]), z + slope) - band.channels(np.arange(z.shape[1]), z)
+    columns, steps = np.arange(z.shape[1]), np.ones(len(z), np.float32)
+    moved = band.channels(columns, z + slope, steps) - band.channels(columns, z, steps)
     gained = (moved * along).sum(axis=1)
     np.testing.assert_allclose(gained, (slope**2).sum(axis=1), rtol=1e-2)
 

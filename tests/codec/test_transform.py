@@ -60,12 +60,15 @@ def components(band, x):
 
 
 def rounded_away(band, x, dtype):
-    """What float32 and the dtype round away of each component, at most."""
-    mean = np.concatenate([basis.mean for basis in band.bases])
-    rounding = (np.abs(x) + np.abs(mean) + 1) * (torch.finfo(dtype).eps + 2.0**-20)
+    """What float32, the dtype and the 16 bits of a basis round away of each component, at most."""
     starts = np.cumsum([len(basis.mean) for basis in band.bases])[:-1]
-    blocks = zip(np.split(rounding, starts, axis=1), band.bases, strict=True)
-    return 4 * np.hstack([block @ np.abs(basis.analysis.astype(np.float64)) for block, basis in blocks])
+    away = []
+    for block, basis in zip(np.split(x, starts, axis=1), band.bases, strict=True):
+        analysis, largest = basis.analysis.astype(np.float64), np.abs(basis.synthesis).max(axis=0)
+        rounding = 4 * (np.abs(block) + np.abs(basis.mean) + 1) * (torch.finfo(dtype).eps + 2.0**-20)
+        rounding += np.abs((block - basis.mean) @ analysis).sum(axis=1, keepdims=True) * largest * 2.0**-14
+        away.append(rounding @ np.abs(analysis))
+    return np.hstack(away)
 
 
 def steps_allowed(multiples, sent_as_zero):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from codec import rans_avx2
+from codec import avx2
 from tests.fuzz.subjects import REFUSALS
 
 SLOWEST_S = 1.0
@@ -82,8 +82,8 @@ def run_batch(batch, subject, about_to=lambda index, content: None):
 
 def warm_up(subjects):
     """Everything once as it was encoded: what is compiled or fitted on first use is no slow frame."""
-    for avx2 in (True, False):
-        with _loop(avx2):
+    for with_avx2 in (True, False):
+        with _loop(with_avx2):
             for subject in subjects.values():
                 for content, beside in subject.originals():
                     with suppress(REFUSALS):  # some come from encoders that lied
@@ -91,13 +91,13 @@ def warm_up(subjects):
 
 
 @contextmanager
-def _loop(avx2):
-    """Inside, streams are coded with AVX2 (where there is any), or by the portable loop."""
-    has_avx2, rans_avx2.HAS_AVX2 = rans_avx2.HAS_AVX2, rans_avx2.HAS_AVX2 and avx2
+def _loop(with_avx2):
+    """Inside, frames are decoded with AVX2 (where there is any), or by the portable loops."""
+    has_avx2, avx2.HAS_AVX2 = avx2.HAS_AVX2, avx2.HAS_AVX2 and with_avx2
     try:
         yield
     finally:
-        rans_avx2.HAS_AVX2 = has_avx2
+        avx2.HAS_AVX2 = has_avx2
 
 
 def _attempt(subject, content, beside, index, tally):
