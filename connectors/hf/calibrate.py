@@ -32,7 +32,7 @@ from connectors.hf.scoring import cache_of, distortion, kv_of, logits_behind, th
 from connectors.hf.spec import spec_of
 
 LEVEL_KL = {"high": 0.003, "balanced": 0.01, "small": 0.04}
-_MARGIN = 0.5  # of a level's KL is what the worst of the held-out texts may lose: others lose twice as much
+_MARGIN = 0.4  # of a level's KL is what the worst of the held-out texts may lose: others lose twice as much
 _SINKS = 1  # four cost 0.04 bits per number of a 1,024-token context more, for the same KL
 _SHRINKAGE = 0.03
 _NUM_FEATURES = 96
