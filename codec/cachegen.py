@@ -2,12 +2,12 @@
 
 One layer of one chunk, keys and values alike, as `[token, channel]` with the heads side by side:
 
-1. Change-based (5.2.1). Tokens stand in groups of ten. The first of a group is its anchor; the others
+1. Change-based encoding. Tokens stand in groups of ten. The first of a group is its anchor; the others
    are coded as their difference from the anchor *as decoded*, so that errors do not add up.
-2. Layer-wise quantization (5.2.2). A vector (one token's channels) is divided by its largest magnitude
+2. Layer-wise quantization. A vector (one token's channels) is divided by its largest magnitude
    and rounded to `bins // 2 - 1` steps on either side of zero. Anchors have 256 bins. Differences have
    fewer the deeper the layer: the first, middle and last third of the layers have the bins of `LEVELS`.
-3. Arithmetic coding (5.2.3) under a distribution per layer and channel, one for anchors, another for
+3. Arithmetic coding under a distribution per layer and channel, one for anchors, another for
    differences.
 
 Bound: |x - x'| <= step / 2, where an anchor's step is at most its largest magnitude / 127, another
