@@ -1,4 +1,4 @@
-"""S3FIFO: what is used only once goes early. Yang et al., "FIFO Queues are All You Need for Cache Eviction", SOSP 2023."""
+"""S3FIFO: what is never used again goes early. Yang et al., "FIFO Queues are All You Need", SOSP 2023."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _Queue = OrderedDict[ChunkKey, int]  # a key's uses since it came or came round;
 
 
 class S3FIFO(EvictionPolicy):
-    """New keys pass a small queue. Those used there, and those that come back soon after they went, get into the main one.
+    """New keys pass a small queue; those used there, or back soon after they went, get into the main one.
 
     Shares count keys, not bytes: a policy knows no sizes, and frames of one store differ by little. Other than
     in the paper one use is enough to leave the small queue, and spared keys go to the end of their queue,
@@ -60,7 +60,7 @@ class S3FIFO(EvictionPolicy):
         return self._main if self._due() is self._small else self._small
 
     def _unused(self, choose: Callable[[], _Queue], spared: Callable[[ChunkKey], bool]) -> ChunkKey | None:
-        """The chosen queue's first key that is not spared and was not used; used ones go to the end of the main queue."""
+        """The chosen queue's first key neither spared nor used; used ones go to the end of the main queue."""
         while (key := _first(queue := choose(), spared)) is not None:
             uses = queue[key]
             if not uses:
