@@ -20,7 +20,17 @@ from typing import Any
 from codec import KVSpec, UnknownCodec, codec_class
 from connectors.byte_size import parse_bytes
 from connectors.codec_choice import AUTO, choose_codec
-from kvstore import DEFAULT_CHUNK_TOKENS, InvalidRequest, KVStore, MemoryTier, Metrics, SecondSight, Tier, Tiers, open_disk
+from kvstore import (
+    DEFAULT_CHUNK_TOKENS,
+    InvalidRequest,
+    KVStore,
+    MemoryTier,
+    Metrics,
+    SecondSight,
+    Tier,
+    Tiers,
+    open_disk,
+)
 
 PREFIX = "KVSTORE_"
 _OTHER_VARIABLES = ("KVSTORE_CONFIG", "KVSTORE_DATA", "KVSTORE_REQUIRE_REAL_MODEL")  # the last two are the tests'
