@@ -26,7 +26,7 @@ from kvstore import LRU, S3FIFO, ChunkKey, EvictionPolicy, MemoryTier
 
 OWN: Mapping[str, Callable[[], EvictionPolicy]] = {"LRU": LRU, "S3FIFO": S3FIFO}
 FRAME = bytes(1 << 20)
-_SIZES = {"conversation": (1000, 5000, 20000), "synthetic": (500, 2500, 10000)}  # in blocks, by a word of the name
+_SIZES = {"conversation": (1000, 5000, 20000), "synthetic": (500, 2500, 10000)}  # blocks, by a word of the name
 _SHARES = (0.006, 0.03, 0.12)  # of the distinct blocks, for other traces
 _TIMES_LRU = 1.25  # at the smallest size
 

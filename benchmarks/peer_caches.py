@@ -20,9 +20,9 @@ PEERS = {
 _HASH_POWER = 18  # libcachesim's tables begin at 2 to the power of this
 
 
-def peer(name: str, num_blocks: int) -> peers.CacheBase:
-    """An empty cache of that many blocks."""
-    cache: peers.CacheBase = PEERS[name](num_blocks, hashpower=_HASH_POWER)
+def peer(name: str, num_blocks: int, **parameters: float) -> peers.CacheBase:
+    """An empty cache of that many blocks; `parameters` are the policy's own."""
+    cache: peers.CacheBase = PEERS[name](num_blocks, hashpower=_HASH_POWER, **parameters)
     return cache
 
 
