@@ -20,10 +20,21 @@ from typing import Any
 from codec import KVSpec, UnknownCodec, codec_class
 from connectors.byte_size import parse_bytes
 from connectors.codec_choice import AUTO, choose_codec
-from kvstore import DEFAULT_CHUNK_TOKENS, InvalidRequest, KVStore, MemoryTier, Metrics, Tier, Tiers, open_disk
+from kvstore import (
+    DEFAULT_CHUNK_TOKENS,
+    InvalidRequest,
+    KVStore,
+    MemoryTier,
+    Metrics,
+    SecondSight,
+    Tier,
+    Tiers,
+    open_disk,
+)
 
 PREFIX = "KVSTORE_"
 _OTHER_VARIABLES = ("KVSTORE_CONFIG", "KVSTORE_DATA", "KVSTORE_REQUIRE_REAL_MODEL")  # the last two are the tests'
+ALWAYS, SECOND = "always", "second"
 _FILES = {"store.path", "store.profile", "store.profile_directory"}
 _MAX_CHUNK_TOKENS = 1 << 16
 _MAX_BYTES = 64 << 40  # a larger map does not fit into a process's address space
@@ -47,6 +58,8 @@ class StoreSettings:
     """Salt of every key: nothing is found across tenants."""
     save_queue_bytes: int = 1 << 30
     """KV that may wait to be saved; what comes on top is dropped and counted. 0 saves nothing."""
+    admission: str = ALWAYS
+    """What goes below the memory tier: `always` everything, `second` what is used or saved a second time."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +133,8 @@ def build_store(settings: Settings, spec: KVSpec | None = None, metrics: Metrics
     file = Path(store.profile).expanduser() if store.profile else None
     try:
         codec = choose_codec(store.codec, store.quality, file, store.profile_directory, spec, held)
-        return KVStore(tiers, codec, store.chunk_tokens, metrics)
+        admission = SecondSight() if store.admission == SECOND else None
+        return KVStore(tiers, codec, store.chunk_tokens, metrics, admission=admission)
     except BaseException:
         held.close()
         raise
@@ -218,6 +232,12 @@ def _codec(value: object) -> str:
     return AUTO if value == AUTO else codec_class(_text(value)).id
 
 
+def _admission(value: object) -> str:
+    if value not in (ALWAYS, SECOND):
+        raise ValueError(value)
+    return _text(value)
+
+
 def _chunk_tokens(value: object) -> int:
     return _within(1, _MAX_CHUNK_TOKENS, int(value) if isinstance(value, str) else value)
 
@@ -242,6 +262,7 @@ _PARSERS: Mapping[str, tuple[Callable[[object], Path | str | int], str]] = {
     "store.quality": (_text, "the name of a level of the profile: high, balanced or small; or progressive, all in one"),
     "store.tenant": (_text, "any text"),
     "store.save_queue_bytes": (_size, _SIZES),
+    "store.admission": (_admission, f"{ALWAYS} or {SECOND}"),
     "memory.capacity_bytes": (_size, _SIZES),
     "disk.capacity_bytes": (_size, _SIZES),
 }

@@ -1,5 +1,6 @@
 """Keys, tiers, eviction, the store: bytes in, bytes out. Never an HTTP call, never a decode in a tier."""
 
+from kvstore.admission import Admission, SecondSight
 from kvstore.disk import BlockingWriter, DiskReader, DiskTier, open_disk
 from kvstore.errors import (
     CorruptFrame,
@@ -15,6 +16,7 @@ from kvstore.key import ChunkKey, Identity, LoRA, Multimodal, chunk_keys
 from kvstore.memory import MemoryTier
 from kvstore.metrics import Metrics
 from kvstore.profiles import codec_in, profile_in, profile_named
+from kvstore.s3fifo import S3FIFO
 from kvstore.store import DEFAULT_CHUNK_TOKENS, Checked, KVStore, PrefixMatch, Saved, frame_problem
 from kvstore.tier import Entry, NoTier, Terms, Tier
 from kvstore.tiered import Tiers
@@ -22,6 +24,8 @@ from kvstore.tiered import Tiers
 __all__ = [
     "DEFAULT_CHUNK_TOKENS",
     "LRU",
+    "S3FIFO",
+    "Admission",
     "BlockingWriter",
     "Checked",
     "ChunkKey",
@@ -43,6 +47,7 @@ __all__ = [
     "NoTier",
     "PrefixMatch",
     "Saved",
+    "SecondSight",
     "SpecMismatch",
     "Terms",
     "Tier",

@@ -54,12 +54,20 @@ class Ledger:
         entry = self._entries.get(key)
         return entry if entry is not None and entry.terms.expires_at_s > now_s else None
 
-    def add(self, entry: Entry) -> None:
-        """Holds `entry` from now on. The caller has made room."""
+    def add(self, entries: Sequence[Entry]) -> None:
+        """Holds a prompt's chunks, first one first, from now on. The caller has made room.
+
+        The policy hears of the last one first, so that it finds what may go before what must stay.
+        """
+        for entry in entries:
+            self._hold(entry)
+        for entry in reversed(entries):
+            if not entry.pinned:
+                self._policy.insert(entry.key)
+
+    def _hold(self, entry: Entry) -> None:
         self.drop(entry.key)
         self._entries[entry.key] = entry
-        if not entry.pinned:
-            self._policy.insert(entry.key)
         if entry.parent is not None:
             self._children[entry.parent] += 1
         if entry.terms.expires_at_s != math.inf:

@@ -44,22 +44,24 @@ class MemoryTier(Tier):
     def put(
         self, entries: Sequence[tuple[ChunkKey, Frame]], prefix: Sequence[ChunkKey] = (), terms: Terms = NO_TERMS
     ) -> int:
-        prompt, stored = [*prefix, *(key for key, _ in entries)], len(prefix)
-        keep, now_s = set(prompt), self._clock()
+        prompt = [*prefix, *(key for key, _ in entries)]
+        keep, now_s, reserved_bytes = set(prompt), self._clock(), 0
+        put: list[Entry] = []
         with self._lock:
-            for key, frame in entries:
+            for place, (key, frame) in enumerate(entries, len(prefix)):
                 self._drop(key)
-                for victim in self._ledger.victims_for(len(frame), terms.tenant, keep, now_s):
+                needed_bytes = reserved_bytes + len(frame)
+                for victim in self._ledger.victims_for(needed_bytes, terms.tenant, keep, now_s):
                     del self._frames[victim]
                     self._metrics.count("chunks_evicted")
-                if not self._ledger.fits(len(frame), terms.tenant):
+                if not self._ledger.fits(needed_bytes, terms.tenant):
                     break
+                reserved_bytes = needed_bytes
                 self._frames[key] = memoryview(frame).toreadonly()
-                parent = prompt[stored - 1] if stored else None
-                self._ledger.add(Entry(key, len(frame), now_s, now_s, 0, terms, parent))
-                stored += 1
+                put.append(Entry(key, len(frame), now_s, now_s, 0, terms, prompt[place - 1] if place else None))
+            self._ledger.add(put)
             self._ledger.touch(prompt, now_s, hits=0)
-            return stored - len(prefix)
+            return len(put)
 
     def delete(self, key: ChunkKey) -> bool:
         with self._lock:

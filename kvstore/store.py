@@ -32,6 +32,7 @@ from codec import (
     encode_chunk,
     registered,
 )
+from kvstore.admission import Admission
 from kvstore.errors import InvalidRequest, MissingProfile
 from kvstore.key import ChunkKey, Identity, LoRA, Multimodal, chunk_keys
 from kvstore.metrics import Metrics
@@ -94,8 +95,11 @@ class KVStore:
         metrics: Metrics | None = None,
         ttl_s: float = math.inf,
         clock: Callable[[], float] = time.time,
+        admission: Admission | None = None,
     ) -> None:
         """`tiers` fastest first; they are closed with the store. What is saved is kept for `ttl_s` at most.
+
+        Without an `admission` every tier gets every chunk, with one those below the first get what it admits.
 
         Raises InvalidRequest on `chunk_tokens` < 1, MissingProfile when the codec's profile is not registered.
         """
@@ -104,7 +108,7 @@ class KVStore:
         self.codec, self.chunk_tokens = codec, chunk_tokens
         self._ttl_s, self._clock = ttl_s, clock
         self.metrics = metrics or Metrics()
-        self.tier = Tiers(tiers, self.metrics)
+        self.tier = Tiers(tiers, self.metrics, admission)
         fingerprint = profile_named(codec.id, codec.params())
         self._profile = None if fingerprint is None else registered(fingerprint)
         self._profile_kept = False

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any, TypeVar
 
+from kvstore.admission import Admission
 from kvstore.errors import MissingProfile, TierUnavailable
 from kvstore.key import ChunkKey
 from kvstore.metrics import Metrics
@@ -18,14 +21,19 @@ T = TypeVar("T")
 class Tiers(Tier):
     """A frame found in a slow tier is copied to the faster ones; a put goes to every tier.
 
+    With an `admission` it goes to the fastest one, and below it only what is admitted, when it is, together with
+    all that stands before it. What the fastest drops earlier is gone.
+
     A tier that is unavailable is skipped and counted. The log names it, and what it could not do, once
     until that works again: a full disk reads on.
     """
 
     name = "tiers"
 
-    def __init__(self, tiers: Sequence[Tier], metrics: Metrics | None = None) -> None:
-        self.tiers = tuple(tiers)
+    def __init__(
+        self, tiers: Sequence[Tier], metrics: Metrics | None = None, admission: Admission | None = None
+    ) -> None:
+        self.tiers, self._admission = tuple(tiers), admission
         self._metrics = metrics or Metrics()
         self._complained: set[tuple[str, str]] = set()
 
@@ -57,7 +65,60 @@ class Tiers(Tier):
         self, entries: Sequence[tuple[ChunkKey, Frame]], prefix: Sequence[ChunkKey] = (), terms: Terms = NO_TERMS
     ) -> int:
         """How many leading frames the tier that took most of them holds."""
-        return max((self._ask(tier, 0, tier.put, entries, prefix, terms) for tier in self.tiers), default=0)
+        at_once = self.tiers if self._admission is None else self.tiers[:1]
+        stored = max((self._ask(tier, 0, tier.put, entries, prefix, terms) for tier in at_once), default=0)
+        if self._admission is None or not entries:
+            return stored
+        keys = [key for key, _ in entries]
+        num_admitted = self._admission.admitted(keys)
+        num_below = self._send_down([*prefix, *keys], len(prefix), num_admitted, dict(entries), terms)
+        return max(stored, num_below - len(prefix))
+
+    def _send_down(
+        self, prompt: Sequence[ChunkKey], start: int, num_admitted: int, put: Mapping[ChunkKey, Frame], terms: Terms
+    ) -> int:
+        """Admitted are so many chunks from `start` on; of the prompt, how many leading ones a tier below holds then."""
+        before = self._before(prompt[0])
+        num_wanted = len(before) + start + num_admitted if num_admitted else 0
+        held = [self._fill(tier, [*before, *prompt], num_wanted, put, terms) for tier in self.tiers[1:]]
+        return max(held, default=0) - len(before)
+
+    def _before(self, key: ChunkKey) -> Sequence[ChunkKey]:
+        """The chunks before this one in its prompt, as far as a tier knows them, the first one first."""
+        before: deque[ChunkKey] = deque()
+        while (entry := self.entry(before[0] if before else key)) is not None and entry.parent is not None:
+            before.appendleft(entry.parent)
+        return before
+
+    def _fill(
+        self, tier: Tier, prompt: Sequence[ChunkKey], num_wanted: int, put: Mapping[ChunkKey, Frame], terms: Terms
+    ) -> int:
+        """Puts what the tier lacks of the leading chunks, and anew what it holds of `put`; how many it holds then."""
+        held = self._ask(tier, 0, tier.match, prompt)
+        wanted = prompt[: max(num_wanted, held)]
+        held = next((index for index, key in enumerate(wanted[:held]) if key in put), held)
+        of_terms = groupby(self._at_hand(wanted[held:], put, terms), key=lambda chunk: chunk[2])
+        for these, chunks in of_terms:
+            entries = [(key, frame) for key, frame, _ in chunks]
+            stored = self._ask(tier, 0, tier.put, entries, prompt[:held], these)
+            held += stored
+            if stored < len(entries):
+                break
+        return held
+
+    def _at_hand(
+        self, keys: Sequence[ChunkKey], put: Mapping[ChunkKey, Frame], terms: Terms
+    ) -> Iterator[tuple[ChunkKey, Frame, Terms]]:
+        """Leading chunks that are being put, or that the fastest tier holds."""
+        fastest = self.tiers[0]
+        for key in keys:
+            entry = self._ask(fastest, None, fastest.entry, key)
+            if key in put:
+                yield key, put[key], terms
+            elif entry is None or (frame := self._ask(fastest, None, fastest.get, key)) is None:
+                return
+            else:
+                yield key, frame, entry.terms
 
     def delete(self, key: ChunkKey) -> bool:
         held = [self._ask(tier, False, tier.delete, key) for tier in self.tiers]
@@ -66,6 +127,8 @@ class Tiers(Tier):
     def touch(self, keys: Sequence[ChunkKey]) -> None:
         for tier in self.tiers:
             self._ask(tier, None, tier.touch, keys)
+        if self._admission is not None and keys:
+            self._send_down(keys, 0, self._admission.admitted(keys), {}, NO_TERMS)
 
     def pin(self, keys: Sequence[ChunkKey], pinned: bool = True) -> int:
         """In every tier; what is promoted later is not pinned there. Returns the most that one tier holds."""

@@ -201,3 +201,9 @@ def test_fractions_are_exact():
     assert parse_bytes("0.1MB") == 100_000
     assert format_bytes(3 * GIB // 2) == "1.5 GiB"
     assert [format_bytes(n) for n in (0, 1023, 1024, 1024**2 - 1)] == ["0 B", "1023 B", "1 KiB", "1 MiB"]
+
+
+def test_admission_is_always_or_second(nowhere: Path):
+    assert load_settings(environ={}).store.admission == "always"
+    assert load_settings(environ={"KVSTORE_STORE_ADMISSION": "second"}).store.admission == "second"
+    assert "allowed is always or second" in refusal('[store]\nadmission = "never"')
