@@ -165,7 +165,7 @@ class DiskTier(Tier):
         """Takes the ledger from disk, oldest use first; frames over a lowered budget go at once."""
         ledger = Ledger(self._capacity_bytes, self._policy(), self._quotas)
         for entry in sorted(self._frames.entries(), key=lambda entry: entry.used_at_s):
-            ledger.add([entry])
+            ledger.add(entry)
         surplus = list(ledger.victims_for(0, "", (), self._clock()))
         with self._lock:
             self._ledger = ledger
@@ -227,7 +227,8 @@ class DiskTier(Tier):
             touched = self._take_touched()
         self._frames.commit(put, touched, [*victims, *declined])
         with self._lock:
-            self._ledger.add([entry for entry, _ in put])
+            for entry, _ in put:
+                self._ledger.add(entry)
         self._metrics.count("chunks_evicted", len(victims))
         return len(put)
 

@@ -26,7 +26,7 @@ def used_at_s(index: int, now_s: float) -> float:
 class Ledger:
     """Entries by key under a byte budget, and under quotas in bytes by tenant. Not locked: its tier is.
 
-    What has a child that is held is never a victim, whatever the policy says: the child could not be reached.
+    Where the policy names a chunk, what lies behind it goes first, the last one first: it could not be reached.
     """
 
     def __init__(self, capacity_bytes: int, policy: EvictionPolicy, quotas: Mapping[str, int] | None = None) -> None:
@@ -38,7 +38,7 @@ class Ledger:
         self.size_bytes = 0
         self._policy, self._quotas = policy, dict(quotas or {})
         self._entries: dict[ChunkKey, Entry] = {}
-        self._children: Counter[ChunkKey] = Counter()
+        self._children: dict[ChunkKey, dict[ChunkKey, None]] = {}
         self._bytes_of: Counter[str] = Counter()
         self._expiring: list[tuple[float, bytes]] = []
 
@@ -54,22 +54,14 @@ class Ledger:
         entry = self._entries.get(key)
         return entry if entry is not None and entry.terms.expires_at_s > now_s else None
 
-    def add(self, entries: Sequence[Entry]) -> None:
-        """Holds a prompt's chunks, first one first, from now on. The caller has made room.
-
-        The policy hears of the last one first, so that it finds what may go before what must stay.
-        """
-        for entry in entries:
-            self._hold(entry)
-        for entry in reversed(entries):
-            if not entry.pinned:
-                self._policy.insert(entry.key)
-
-    def _hold(self, entry: Entry) -> None:
+    def add(self, entry: Entry) -> None:
+        """Holds `entry` from now on. The caller has made room."""
         self.drop(entry.key)
         self._entries[entry.key] = entry
+        if not entry.pinned:
+            self._policy.insert(entry.key)
         if entry.parent is not None:
-            self._children[entry.parent] += 1
+            self._children.setdefault(entry.parent, {})[entry.key] = None
         if entry.terms.expires_at_s != math.inf:
             heapq.heappush(self._expiring, (entry.terms.expires_at_s, entry.key.digest))
         self._bytes_of[entry.terms.tenant] += entry.size_bytes
@@ -82,8 +74,9 @@ class Ledger:
             return False
         self._policy.remove(key, evicted)
         if entry.parent is not None:
-            self._children[entry.parent] -= 1
-            if not self._children[entry.parent]:
+            siblings = self._children[entry.parent]
+            del siblings[key]
+            if not siblings:
                 del self._children[entry.parent]
         self._bytes_of[entry.terms.tenant] -= entry.size_bytes
         self.size_bytes -= entry.size_bytes
@@ -112,17 +105,30 @@ class Ledger:
         yield from self._expired(now_s)
         if size_bytes > min(self.capacity_bytes, self._quota_of(tenant)):
             return
+        stuck: set[ChunkKey] = set()
         while not self.fits(size_bytes, tenant):
             only = None if self._within_quota(size_bytes, tenant) else tenant
-            victim = self._policy.victim(partial(self._is_spared, keep, only))
-            if victim is None:
+            chosen = self._policy.victim(partial(self._is_spared, keep, stuck, only))
+            if chosen is None:
                 return
+            victim = self._last_behind(chosen)
+            if victim in keep or self._entries[victim].pinned:
+                stuck.add(chosen)
+                continue
             self.drop(victim, evicted=True)
             yield victim
 
-    def _is_spared(self, keep: Collection[ChunkKey], only: str | None, key: ChunkKey) -> bool:
+    def _is_spared(
+        self, keep: Collection[ChunkKey], stuck: Collection[ChunkKey], only: str | None, key: ChunkKey
+    ) -> bool:
         others = only is not None and self._entries[key].terms.tenant != only
-        return others or key in keep or key in self._children
+        return others or key in keep or key in stuck
+
+    def _last_behind(self, key: ChunkKey) -> ChunkKey:
+        """The end of what came last behind a chunk; itself when nothing is held there."""
+        while (children := self._children.get(key)) is not None:
+            key = next(reversed(children))
+        return key
 
     def fits(self, size_bytes: int, tenant: str) -> bool:
         return self.size_bytes + size_bytes <= self.capacity_bytes and self._within_quota(size_bytes, tenant)

@@ -6,10 +6,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from kvstore.eviction import LRU, EvictionPolicy
+from kvstore.eviction import EvictionPolicy
 from kvstore.key import ChunkKey
 from kvstore.ledger import Ledger
 from kvstore.metrics import Metrics
+from kvstore.s3fifo import S3FIFO
 from kvstore.tier import NO_TERMS, Entry, Frame, Terms, Tier
 
 
@@ -27,7 +28,7 @@ class MemoryTier(Tier):
         quotas: Mapping[str, int] | None = None,
     ) -> None:
         """`quotas` are bytes by tenant. Raises InvalidRequest when the budget or a quota is not positive."""
-        self._ledger = Ledger(capacity_bytes, policy or LRU(), quotas)
+        self._ledger = Ledger(capacity_bytes, policy or S3FIFO(), quotas)
         self._frames: dict[ChunkKey, memoryview] = {}
         self._lock = threading.Lock()
         self._metrics = metrics or Metrics()
@@ -44,24 +45,22 @@ class MemoryTier(Tier):
     def put(
         self, entries: Sequence[tuple[ChunkKey, Frame]], prefix: Sequence[ChunkKey] = (), terms: Terms = NO_TERMS
     ) -> int:
-        prompt = [*prefix, *(key for key, _ in entries)]
-        keep, now_s, reserved_bytes = set(prompt), self._clock(), 0
-        put: list[Entry] = []
+        prompt, stored = [*prefix, *(key for key, _ in entries)], len(prefix)
+        keep, now_s = set(prompt), self._clock()
         with self._lock:
-            for place, (key, frame) in enumerate(entries, len(prefix)):
+            for key, frame in entries:
                 self._drop(key)
-                needed_bytes = reserved_bytes + len(frame)
-                for victim in self._ledger.victims_for(needed_bytes, terms.tenant, keep, now_s):
+                for victim in self._ledger.victims_for(len(frame), terms.tenant, keep, now_s):
                     del self._frames[victim]
                     self._metrics.count("chunks_evicted")
-                if not self._ledger.fits(needed_bytes, terms.tenant):
+                if not self._ledger.fits(len(frame), terms.tenant):
                     break
-                reserved_bytes = needed_bytes
                 self._frames[key] = memoryview(frame).toreadonly()
-                put.append(Entry(key, len(frame), now_s, now_s, 0, terms, prompt[place - 1] if place else None))
-            self._ledger.add(put)
+                parent = prompt[stored - 1] if stored else None
+                self._ledger.add(Entry(key, len(frame), now_s, now_s, 0, terms, parent))
+                stored += 1
             self._ledger.touch(prompt, now_s, hits=0)
-            return len(put)
+            return stored - len(prefix)
 
     def delete(self, key: ChunkKey) -> bool:
         with self._lock:
