@@ -20,11 +20,23 @@ from typing import Any
 from codec import KVSpec, UnknownCodec, codec_class
 from connectors.byte_size import parse_bytes
 from connectors.codec_choice import AUTO, choose_codec
-from kvstore import DEFAULT_CHUNK_TOKENS, InvalidRequest, KVStore, MemoryTier, Metrics, Tier, Tiers, open_disk
+from kvstore import (
+    DEFAULT_CHUNK_TOKENS,
+    AlwaysLoad,
+    CostModel,
+    InvalidRequest,
+    KVStore,
+    MemoryTier,
+    Metrics,
+    Tier,
+    Tiers,
+    open_disk,
+)
 
 PREFIX = "KVSTORE_"
 _OTHER_VARIABLES = ("KVSTORE_CONFIG", "KVSTORE_DATA", "KVSTORE_REQUIRE_REAL_MODEL")  # the last two are the tests'
 _FILES = {"store.path", "store.profile", "store.profile_directory"}
+_ALWAYS = "always"
 _MAX_CHUNK_TOKENS = 1 << 16
 _MAX_BYTES = 64 << 40  # a larger map does not fit into a process's address space
 _MEMORY_BYTES, _DISK_BYTES = 4 << 30, 20 << 30  # what the defaults never exceed
@@ -45,6 +57,8 @@ class StoreSettings:
     """One of the profile's levels: what `transform` may lose."""
     tenant: str = ""
     """Salt of every key: nothing is found across tenants."""
+    load: str = AUTO
+    """`auto`: what is expected to be sooner loaded than computed, as measured; `always`: whatever is held."""
     save_queue_bytes: int = 1 << 30
     """KV that may wait to be saved; what comes on top is dropped and counted. 0 saves nothing."""
 
@@ -120,7 +134,8 @@ def build_store(settings: Settings, spec: KVSpec | None = None, metrics: Metrics
     file = Path(store.profile).expanduser() if store.profile else None
     try:
         codec = choose_codec(store.codec, store.quality, file, store.profile_directory, spec, held)
-        return KVStore(tiers, codec, store.chunk_tokens, metrics)
+        cost = CostModel() if store.load == AUTO else AlwaysLoad()
+        return KVStore(tiers, codec, store.chunk_tokens, metrics, cost=cost)
     except BaseException:
         held.close()
         raise
@@ -218,6 +233,12 @@ def _codec(value: object) -> str:
     return AUTO if value == AUTO else codec_class(_text(value)).id
 
 
+def _load(value: object) -> str:
+    if value not in (AUTO, _ALWAYS):
+        raise ValueError(value)
+    return _text(value)
+
+
 def _chunk_tokens(value: object) -> int:
     return _within(1, _MAX_CHUNK_TOKENS, int(value) if isinstance(value, str) else value)
 
@@ -241,6 +262,7 @@ _PARSERS: Mapping[str, tuple[Callable[[object], Path | str | int], str]] = {
     "store.profile_directory": (_path, "the path of a directory"),
     "store.quality": (_text, "the name of a level of the profile: high, balanced or small; or progressive, all in one"),
     "store.tenant": (_text, "any text"),
+    "store.load": (_load, "auto, to load what is sooner loaded than computed, or always"),
     "store.save_queue_bytes": (_size, _SIZES),
     "memory.capacity_bytes": (_size, _SIZES),
     "disk.capacity_bytes": (_size, _SIZES),

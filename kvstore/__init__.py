@@ -1,5 +1,7 @@
 """Keys, tiers, eviction, the store: bytes in, bytes out. Never an HTTP call, never a decode in a tier."""
 
+from kvstore.breaker import Breaker
+from kvstore.cost import AlwaysLoad, CostModel, Held, Plan
 from kvstore.disk import BlockingWriter, DiskReader, DiskTier, open_disk
 from kvstore.errors import (
     CorruptFrame,
@@ -22,14 +24,18 @@ from kvstore.tiered import Tiers
 __all__ = [
     "DEFAULT_CHUNK_TOKENS",
     "LRU",
+    "AlwaysLoad",
     "BlockingWriter",
+    "Breaker",
     "Checked",
     "ChunkKey",
     "CorruptFrame",
+    "CostModel",
     "DiskReader",
     "DiskTier",
     "Entry",
     "EvictionPolicy",
+    "Held",
     "Identity",
     "InvalidRequest",
     "KVCacheError",
@@ -41,6 +47,7 @@ __all__ = [
     "Multimodal",
     "NoEviction",
     "NoTier",
+    "Plan",
     "PrefixMatch",
     "Saved",
     "SpecMismatch",

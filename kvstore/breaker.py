@@ -1,0 +1,73 @@
+"""Breaker: stops asking a place that keeps failing, and lets one call at a time find out whether it is back."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+
+class Breaker:
+    """Opens after `failures` failed calls within `window_s`. Safe in threads.
+
+    While it is open nobody may call for about `pause_s`; then exactly one call may, however many ask. When
+    that one succeeds the breaker closes; when it fails the pause doubles, up to `longest_pause_s`. One that
+    does not come back at all counts as failed when the pause has gone by again.
+    """
+
+    def __init__(
+        self,
+        failures: int = 3,
+        window_s: float = 10.0,
+        pause_s: float = 1.0,
+        longest_pause_s: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = lambda: random.uniform(0.8, 1.2),
+    ) -> None:
+        """`jitter` is by what each pause is multiplied, so that many processes do not return at once."""
+        self._failures, self._window_s = failures, window_s
+        self._first_pause_s, self._longest_pause_s = pause_s, longest_pause_s
+        self._clock, self._jitter = clock, jitter
+        self._lock = threading.Lock()
+        self._failed_at_s: deque[float] = deque(maxlen=failures)
+        self._pause_s = pause_s
+        self._reopens_at_s: float | None = None  # None: closed
+        self._era = 0  # of the calls whose outcome counts: those before an opening say nothing about what came after
+
+    def admit(self) -> int | None:
+        """A ticket for one call, to be handed to `report`; None: do not call."""
+        with self._lock:
+            if self._reopens_at_s is not None:
+                if self._clock() < self._reopens_at_s:
+                    return None
+                self._open()
+            return self._era
+
+    def report(self, ticket: int, succeeded: bool) -> bool:
+        """What became of an admitted call. True when it opened the breaker."""
+        with self._lock:
+            if ticket != self._era:
+                return False
+            if succeeded:
+                if self._reopens_at_s is not None:
+                    self._close()
+                return False
+            now_s = self._clock()
+            self._failed_at_s.append(now_s)
+            lasting = len(self._failed_at_s) == self._failures and now_s - self._failed_at_s[0] <= self._window_s
+            opens = self._reopens_at_s is None and lasting
+            if opens or self._reopens_at_s is not None:
+                self._open()
+            return opens
+
+    def _open(self) -> None:
+        """For a pause from now on, which is longer every time."""
+        self._era += 1
+        self._reopens_at_s = self._clock() + self._pause_s * self._jitter()
+        self._pause_s = min(2 * self._pause_s, self._longest_pause_s)
+
+    def _close(self) -> None:
+        self._failed_at_s.clear()
+        self._reopens_at_s, self._pause_s = None, self._first_pause_s
