@@ -14,7 +14,7 @@ class Breaker:
 
     While it is open nobody may call for about `pause_s`; then exactly one call may, however many ask. When
     that one succeeds the breaker closes; when it fails the pause doubles, up to `longest_pause_s`. One that
-    does not come back at all counts as failed when the pause has gone by again.
+    does not come back within another pause is given up, and the next one may.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Breaker:
             if self._reopens_at_s is not None:
                 if self._clock() < self._reopens_at_s:
                     return None
-                self._open()
+                self._wait()
             return self._era
 
     def report(self, ticket: int, succeeded: bool) -> bool:
@@ -50,24 +50,25 @@ class Breaker:
         with self._lock:
             if ticket != self._era:
                 return False
-            if succeeded:
-                if self._reopens_at_s is not None:
-                    self._close()
-                return False
-            now_s = self._clock()
-            self._failed_at_s.append(now_s)
-            lasting = len(self._failed_at_s) == self._failures and now_s - self._failed_at_s[0] <= self._window_s
-            opens = self._reopens_at_s is None and lasting
-            if opens or self._reopens_at_s is not None:
-                self._open()
-            return opens
+            is_open = self._reopens_at_s is not None
+            if succeeded and is_open:
+                self._failed_at_s.clear()
+                self._reopens_at_s, self._pause_s = None, self._first_pause_s
+            elif not succeeded and is_open:
+                self._pause_s = min(2 * self._pause_s, self._longest_pause_s)
+                self._wait()
+            elif not succeeded and self._lasts():
+                self._wait()
+                return True
+            return False
 
-    def _open(self) -> None:
-        """For a pause from now on, which is longer every time."""
+    def _lasts(self) -> bool:
+        """One more failure while closed: whether that is too many."""
+        now_s = self._clock()
+        self._failed_at_s.append(now_s)
+        return len(self._failed_at_s) == self._failures and now_s - self._failed_at_s[0] <= self._window_s
+
+    def _wait(self) -> None:
+        """Nobody may call for a pause from now on, and what was admitted until now no longer counts."""
         self._era += 1
         self._reopens_at_s = self._clock() + self._pause_s * self._jitter()
-        self._pause_s = min(2 * self._pause_s, self._longest_pause_s)
-
-    def _close(self) -> None:
-        self._failed_at_s.clear()
-        self._reopens_at_s, self._pause_s = None, self._first_pause_s

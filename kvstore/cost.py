@@ -70,7 +70,7 @@ class CostModel:
 
     def got(self, tier: str, num_bytes: int, seconds: float) -> None:
         """A tier took that long to hand over a frame."""
-        self._of(self._getting, tier).observe((1.0, num_bytes), seconds)
+        self._of(self._getting, tier).observe((1.0, max(num_bytes, 1)), seconds)
 
     def decoded(self, model: str, quality: str, num_tokens: int, seconds: float) -> None:
         """Verifying and decoding a chunk took that long."""

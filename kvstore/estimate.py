@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 _SHARE = 0.3  # of its error that each measurement takes away
+_LEAST_S = 1e-9  # clocks may say 0
 _MEASURED = 3  # measurements before anything is said; of that many the middle one counts
 
 
@@ -31,9 +32,9 @@ class Estimate:
         return self._rates
 
     def observe(self, amounts: Sequence[float], seconds: float) -> None:
-        """It took `seconds` > 0 for these amounts, all > 0 and as many every time."""
+        """It took `seconds` for these amounts, all > 0 and as many every time."""
         with self._lock:
-            self._last.append((amounts, seconds))
+            self._last.append((amounts, max(seconds, _LEAST_S)))
             if len(self._last) == _MEASURED:
                 if not self._rates:  # nobody knows yet which term it is: all alike
                     total = self._middle(lambda amounts: 1.0)[1]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from codec import KVArray, KVSpec, LayerGroup
 from connectors.byte_size import format_bytes, parse_bytes
 from connectors.settings import DiskSettings, MemorySettings, Settings, StoreSettings, build_store, load_settings
-from kvstore import DiskTier, InvalidRequest, MemoryTier, Tiers
+from kvstore import AlwaysLoad, CostModel, DiskTier, InvalidRequest, MemoryTier, Tiers
 
 GIB = 1 << 30
 
@@ -114,6 +114,8 @@ def test_other_variables_are_none_of_our_business():
         ("chunk_tokens", "'many'"),
         ("codec", "'gzip'"),
         ("codec", "7"),
+        ("load", "'never'"),
+        ("load", "true"),
         ("path", "''"),
         ("path", "'~nobody-of-that-name/x'"),
         ("tenant", "5"),
@@ -201,3 +203,10 @@ def test_fractions_are_exact():
     assert parse_bytes("0.1MB") == 100_000
     assert format_bytes(3 * GIB // 2) == "1.5 GiB"
     assert [format_bytes(n) for n in (0, 1023, 1024, 1024**2 - 1)] == ["0 B", "1023 B", "1 KiB", "1 MiB"]
+
+
+@pytest.mark.parametrize(("given", "kind"), [("auto", CostModel), ("always", AlwaysLoad)])
+def test_loading_is_decided_by_measurement_unless_told_otherwise(nowhere: Path, given: str, kind: type):
+    load_settings(environ={"KVSTORE_STORE_LOAD": given})
+    settings = Settings(StoreSettings(nowhere / "s", load=given), MemorySettings(0), DiskSettings(0))
+    assert type(build_store(settings).cost) is kind
