@@ -14,7 +14,7 @@ class Breaker:
 
     While it is open nobody may call for about `pause_s`; then exactly one call may, however many ask. When
     that one succeeds the breaker closes; when it fails the pause doubles, up to `longest_pause_s`. One that
-    does not come back within another pause is given up, and the next one may.
+    does not come back within that is given up, and another may.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Breaker:
             if self._reopens_at_s is not None:
                 if self._clock() < self._reopens_at_s:
                     return None
-                self._wait()
+                self._wait(self._longest_pause_s)
             return self._era
 
     def report(self, ticket: int, succeeded: bool) -> bool:
@@ -56,9 +56,9 @@ class Breaker:
                 self._reopens_at_s, self._pause_s = None, self._first_pause_s
             elif not succeeded and is_open:
                 self._pause_s = min(2 * self._pause_s, self._longest_pause_s)
-                self._wait()
+                self._wait(self._pause_s)
             elif not succeeded and self._lasts():
-                self._wait()
+                self._wait(self._pause_s)
                 return True
             return False
 
@@ -68,7 +68,7 @@ class Breaker:
         self._failed_at_s.append(now_s)
         return len(self._failed_at_s) == self._failures and now_s - self._failed_at_s[0] <= self._window_s
 
-    def _wait(self) -> None:
-        """Nobody may call for a pause from now on, and what was admitted until now no longer counts."""
+    def _wait(self, pause_s: float) -> None:
+        """Nobody may call for that long from now on, and what was admitted until now no longer counts."""
         self._era += 1
-        self._reopens_at_s = self._clock() + self._pause_s * self._jitter()
+        self._reopens_at_s = self._clock() + pause_s * self._jitter()
