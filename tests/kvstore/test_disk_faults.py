@@ -3,9 +3,9 @@
 import logging
 import os
 import resource
-import time
 import shutil
 import subprocess
+import time
 from contextlib import suppress
 
 import pytest

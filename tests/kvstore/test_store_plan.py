@@ -43,8 +43,7 @@ def cost():
 
 
 def test_a_match_says_where_its_chunks_are(cost):
-    tier = SlowTier(0)
-    store, match = saved([MemoryTier(1 << 20), tier], cost)
+    _, match = saved([MemoryTier(1 << 20), SlowTier(0)], cost)
     assert match.tiers == ("memory",) * 10
     assert match.first(3).tiers == ("memory",) * 3
 
