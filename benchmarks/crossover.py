@@ -77,7 +77,7 @@ def _arguments() -> argparse.Namespace:
     options.add_argument("--learning", type=int, default=4, help="requests of each kind before anything counts")
     arguments = options.parse_args()
     if arguments.quick:
-        arguments.contexts, arguments.codecs, arguments.megabytes = "512", "lossless", "3,300"
+        arguments.contexts, arguments.codecs, arguments.megabytes = "256", "lossless", "3,300"
         arguments.rounds, arguments.learning = 3, 3
     return arguments
 
