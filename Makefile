@@ -36,6 +36,7 @@ bench: install
 	$(BIN)/python -m benchmarks.rate_distortion --quick --json out/rate_distortion.json --png out/rate_distortion.png
 	$(BIN)/python -m benchmarks.codec_speed --quick --json out/codec_speed.json
 	$(BIN)/python -m benchmarks.lossless --quick --json out/lossless.json
+	$(BIN)/python -m benchmarks.crossover --quick --json out/crossover.json
 
 install: $(VENV)/.installed
 

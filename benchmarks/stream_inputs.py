@@ -26,9 +26,9 @@ from codec import (
     encode_chunk,
 )
 from codec.cachegen import LEVELS
-from codec.streaming import Offer
 from connectors.hf import ttft
 from connectors.hf.scoring import cache_of, distortion, kv_of, logits_behind
+from kvstore.streaming import Offer
 
 CHUNK_TOKENS = 128
 EXACT_SINKS = 4

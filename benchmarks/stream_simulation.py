@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from benchmarks.bandwidth import Trace
-from codec.streaming import Offer, Outlook, choose, refine
+from kvstore.streaming import Offer, Outlook, choose, refine
 
 
 @dataclass(frozen=True)

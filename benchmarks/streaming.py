@@ -3,7 +3,7 @@
 CacheGen's experiment (arXiv 2310.07240, its figure on a bandwidth trace), simulated: requests for contexts of
 2,048 and 8,192 tokens begin at many moments of a trace and want their KV within 0.5 to 4 s. Frame sizes,
 decoding times, KLs and what computing a chunk takes are measured on the model in the same run; the link alone
-is made up. `adaptive` is `codec.streaming` as it is, over progressive frames; beside it the same without
+is made up. `adaptive` is `kvstore.streaming` as it is, over progressive frames; beside it the same without
 caution, and with so much that every chunk comes at the coarsest first; `cachegen adaptive` is the rule over
 that codec's three separate levels, without caution, otherwise treated alike. The others always ask for one
 thing. TTFT is when all KV is there: the question's prefill, the same for all, is not counted.
@@ -43,13 +43,13 @@ from benchmarks.stream_inputs import CACHEGEN, CHUNK_TOKENS, LOSSLESS, QUALITIES
 from benchmarks.stream_picture import draw
 from benchmarks.stream_simulation import Policy, Run, simulate
 from codec import Profile, register
-from codec.streaming import CAUTION
 from connectors.hf import spec_of
 from connectors.hf.corpora import windows
 from connectors.hf.default_profile import DEFAULT_STEPS, default_profile, make_default_profile
 from connectors.hf.models import demo_model_dir, load_model
 from connectors.hf.prompts import shipped_document
 from connectors.settings import profile_directory
+from kvstore.streaming import CAUTION
 
 ADAPTIVE, TEXT = "adaptive", "text only"
 POLICIES: Mapping[str, Policy] = {

@@ -22,6 +22,8 @@ from connectors.byte_size import parse_bytes
 from connectors.codec_choice import AUTO, choose_codec
 from kvstore import (
     DEFAULT_CHUNK_TOKENS,
+    AlwaysLoad,
+    CostModel,
     InvalidRequest,
     KVStore,
     MemoryTier,
@@ -56,6 +58,8 @@ class StoreSettings:
     """One of the profile's levels: what `transform` may lose."""
     tenant: str = ""
     """Salt of every key: nothing is found across tenants."""
+    load: str = AUTO
+    """`auto`: what is expected to be sooner loaded than computed, as measured; `always`: whatever is held."""
     save_queue_bytes: int = 1 << 30
     """KV that may wait to be saved; what comes on top is dropped and counted. 0 saves nothing."""
     admission: str = ALWAYS
@@ -133,8 +137,9 @@ def build_store(settings: Settings, spec: KVSpec | None = None, metrics: Metrics
     file = Path(store.profile).expanduser() if store.profile else None
     try:
         codec = choose_codec(store.codec, store.quality, file, store.profile_directory, spec, held)
+        cost = CostModel() if store.load == AUTO else AlwaysLoad()
         admission = SecondSight() if store.admission == SECOND else None
-        return KVStore(tiers, codec, store.chunk_tokens, metrics, admission=admission)
+        return KVStore(tiers, codec, store.chunk_tokens, metrics, admission=admission, cost=cost)
     except BaseException:
         held.close()
         raise
@@ -232,6 +237,12 @@ def _codec(value: object) -> str:
     return AUTO if value == AUTO else codec_class(_text(value)).id
 
 
+def _load(value: object) -> str:
+    if value not in (AUTO, ALWAYS):
+        raise ValueError(value)
+    return _text(value)
+
+
 def _admission(value: object) -> str:
     if value not in (ALWAYS, SECOND):
         raise ValueError(value)
@@ -261,6 +272,7 @@ _PARSERS: Mapping[str, tuple[Callable[[object], Path | str | int], str]] = {
     "store.profile_directory": (_path, "the path of a directory"),
     "store.quality": (_text, "the name of a level of the profile: high, balanced or small; or progressive, all in one"),
     "store.tenant": (_text, "any text"),
+    "store.load": (_load, "auto, to load what is sooner loaded than computed, or always"),
     "store.save_queue_bytes": (_size, _SIZES),
     "store.admission": (_admission, f"{ALWAYS} or {SECOND}"),
     "memory.capacity_bytes": (_size, _SIZES),

@@ -1,6 +1,8 @@
 """Keys, tiers, eviction, the store: bytes in, bytes out. Never an HTTP call, never a decode in a tier."""
 
 from kvstore.admission import Admission, SecondSight
+from kvstore.breaker import Breaker
+from kvstore.cost import AlwaysLoad, CostModel, Held, Plan
 from kvstore.disk import BlockingWriter, DiskReader, DiskTier, open_disk
 from kvstore.errors import (
     CorruptFrame,
@@ -26,14 +28,18 @@ __all__ = [
     "LRU",
     "S3FIFO",
     "Admission",
+    "AlwaysLoad",
     "BlockingWriter",
+    "Breaker",
     "Checked",
     "ChunkKey",
     "CorruptFrame",
+    "CostModel",
     "DiskReader",
     "DiskTier",
     "Entry",
     "EvictionPolicy",
+    "Held",
     "Identity",
     "InvalidRequest",
     "KVCacheError",
@@ -45,6 +51,7 @@ __all__ = [
     "Multimodal",
     "NoEviction",
     "NoTier",
+    "Plan",
     "PrefixMatch",
     "Saved",
     "SecondSight",

@@ -14,6 +14,7 @@ NAMES = {
     "chunks_loaded": "chunks read, verified and decoded",
     "tokens_loaded": "tokens delivered from the store",
     "tokens_computed": "prompt tokens the engine had to compute",
+    "tokens_not_loaded": "prompt tokens held and computed all the same, because that was expected to be sooner",
     "loads_failed": "loads that raised; the log has the error and the engine computed instead",
     "chunks_vanished": "chunks matched and gone when they were loaded",
     "chunks_corrupt": "chunks that failed a check and were quarantined",
@@ -21,6 +22,10 @@ NAMES = {
     "chunks_evicted": "chunks dropped to keep a byte budget",
     "requests_bypassed": "requests the connector declined to serve from the store",
     "tier_unavailable": "calls a tier could not serve",
+    "tier_skipped": "calls not made because the tier kept failing",
+    "breakers_opened": "times a tier failed so often that it was not asked for a while",
+    "chunks_prefetched": "chunks copied to the fastest tier before they were asked for",
+    "prefetches_dropped": "reads in the background dropped because too many were under way",
 }
 
 

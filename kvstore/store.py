@@ -4,6 +4,7 @@ The two paths:
 
     save   tokens, KV -> keys -> skip what is held -> encode -> frames -> tier
     match  tokens -> keys -> how many leading chunks are held (metadata only)
+    plan   match -> how much of it is sooner loaded than computed, by what was measured
     load   match -> frames -> verify -> decode, in order; stops at the first chunk gone or damaged
 
 A profile that the codec needs is kept by the tiers before the first frame that needs it.
@@ -15,8 +16,9 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -33,9 +35,11 @@ from codec import (
     registered,
 )
 from kvstore.admission import Admission
+from kvstore.cost import AlwaysLoad, CostModel, Held
 from kvstore.errors import InvalidRequest, MissingProfile
 from kvstore.key import ChunkKey, Identity, LoRA, Multimodal, chunk_keys
 from kvstore.metrics import Metrics
+from kvstore.pipeline import in_order
 from kvstore.profiles import find_profile, profile_named
 from kvstore.tier import Terms, Tier
 from kvstore.tiered import Tiers
@@ -51,6 +55,8 @@ class PrefixMatch:
 
     identity: Identity
     keys: tuple[ChunkKey, ...]
+    tiers: tuple[str, ...]
+    """The name of the tier that held each."""
 
     @property
     def num_tokens(self) -> int:
@@ -58,7 +64,7 @@ class PrefixMatch:
 
     def first(self, num_chunks: int) -> PrefixMatch:
         """The same match, cut to its first `num_chunks` chunks."""
-        return replace(self, keys=self.keys[:num_chunks])
+        return replace(self, keys=self.keys[:num_chunks], tiers=self.tiers[:num_chunks])
 
 
 @dataclass(frozen=True)
@@ -96,10 +102,12 @@ class KVStore:
         ttl_s: float = math.inf,
         clock: Callable[[], float] = time.time,
         admission: Admission | None = None,
+        cost: CostModel | None = None,
     ) -> None:
         """`tiers` fastest first; they are closed with the store. What is saved is kept for `ttl_s` at most.
 
         Without an `admission` every tier gets every chunk, with one those below the first get what it admits.
+        `cost` plans what is loaded; without one that is whatever is held.
 
         Raises InvalidRequest on `chunk_tokens` < 1, MissingProfile when the codec's profile is not registered.
         """
@@ -108,7 +116,8 @@ class KVStore:
         self.codec, self.chunk_tokens = codec, chunk_tokens
         self._ttl_s, self._clock = ttl_s, clock
         self.metrics = metrics or Metrics()
-        self.tier = Tiers(tiers, self.metrics, admission)
+        self.cost = cost or AlwaysLoad()
+        self.tier = Tiers(tiers, self.metrics, admission, self.cost)
         fingerprint = profile_named(codec.id, codec.params())
         self._profile = None if fingerprint is None else registered(fingerprint)
         self._profile_kept = False
@@ -120,7 +129,53 @@ class KVStore:
     def match(self, identity: Identity, token_ids: Sequence[int], multimodal: Sequence[Multimodal] = ()) -> PrefixMatch:
         """The leading full chunks of the prompt that are held now. Reads no frame and changes nothing."""
         keys = chunk_keys(identity, token_ids, multimodal)
-        return PrefixMatch(identity, tuple(keys[: self.tier.match(keys)]))
+        tiers = tuple(name for name, held in self.tier.runs(keys) for _ in range(held))
+        return PrefixMatch(identity, tuple(keys[: len(tiers)]), tiers)
+
+    def plan(self, match: PrefixMatch, num_tokens: int) -> PrefixMatch:
+        """As much of the match as is expected to be sooner loaded than computed, for a prompt of `num_tokens`.
+
+        Reads no frame before it returns, but may have one of those left out loaded in the background, now and
+        then, to learn whether that still takes too long.
+        """
+        plan = self.cost.plan(
+            match.identity.spec.fingerprint(), self._held(match), self.chunk_tokens, num_tokens, [self.codec.id]
+        )
+        if plan.num_chunks < len(match.keys):
+            self.metrics.count("tokens_not_loaded", (len(match.keys) - plan.num_chunks) * self.chunk_tokens)
+            if self.cost.retry_due(plan) and not self.tier.background.submit(
+                partial(self._retry, match, plan.num_chunks)
+            ):
+                self.cost.retried(0.0)
+        return match.first(plan.num_chunks)
+
+    def _held(self, match: PrefixMatch) -> list[Held]:
+        """The match's chunks, each run of one tier with the size of its first frame: they are about alike."""
+        held: list[Held] = []
+        for key, tier in zip(match.keys, match.tiers, strict=True):
+            if not held or held[-1].tier != tier:
+                entry = self.tier.entry(key)
+                held.append(Held(tier, {self.codec.id: entry.size_bytes if entry else 1}))
+            else:
+                held.append(held[-1])
+        return held
+
+    def _retry(self, match: PrefixMatch, index: int) -> None:
+        started_s = time.perf_counter()
+        try:
+            out = KVArray.empty(match.identity.spec, self.chunk_tokens)
+            self._decode(match.keys[index], index * self.chunk_tokens, self.tier.get(match.keys[index]), out)
+        except (CorruptFrame, SpecMismatch, UnknownCodec, MissingProfile):
+            _log.debug("chunk %s was to be loaded again; a load will say what is wrong", match.keys[index])
+        finally:
+            self.cost.retried(time.perf_counter() - started_s)
+
+    def prefetch(self, match: PrefixMatch) -> int:
+        """Has the match's frames copied to the fastest tier, in the background, as far as there is room for it.
+
+        Never blocks. Returns how many leading chunks that will be tried for; a load meanwhile is right.
+        """
+        return self.tier.prefetch(match.keys)
 
     def load(self, match: PrefixMatch) -> KVArray | None:
         """The KV of the longest part of the match that is still there and whole; None when nothing is."""
@@ -139,10 +194,14 @@ class KVStore:
         self._require_own(match.identity)
         if out.spec != match.identity.spec or out.num_tokens < match.num_tokens:
             raise InvalidRequest(f"out holds {out.num_tokens} tokens of {out.spec.model}, the match {match.num_tokens}")
-        loaded = 0
-        for index, (key, data) in enumerate(_read_ahead(self.tier, match.keys)):
+
+        def decode(index: int, data: memoryview | None) -> bool:
             start = index * self.chunk_tokens
-            if not self._load_chunk(key, data, start, out.tokens(start, start + self.chunk_tokens)):
+            return self._decode(match.keys[index], start, data, out.tokens(start, start + self.chunk_tokens))
+
+        loaded = 0
+        for decoding in in_order(match.keys, self.tier.get, decode):
+            if not self._delivered(match.keys[loaded], decoding):
                 break
             loaded += 1
         self.tier.touch(match.keys[:loaded])
@@ -150,25 +209,33 @@ class KVStore:
         self.metrics.count("tokens_loaded", loaded * self.chunk_tokens)
         return loaded * self.chunk_tokens
 
-    def _load_chunk(self, key: ChunkKey, data: memoryview | None, start: int, out: KVArray) -> bool:
+    def _decode(self, key: ChunkKey, start: int, data: memoryview | None, out: KVArray) -> bool:
+        """A chunk into `out`, which has its length; False when it is gone. Raises when it is not whole."""
         if data is None:
-            self.metrics.count("chunks_vanished")
             return False
+        started_s = time.perf_counter()
+        frame = Frame(data)
+        _check_place(frame, key, start)
+        if frame.header.codec != self.codec.id:
+            raise CorruptFrame(f"the frame is coded with {frame.header.codec}, asked for was {self.codec.id}")
+        find_profile(self.tier, frame.header.codec, frame.header.codec_params)
+        decode_chunk(frame, out)
+        taken_s = time.perf_counter() - started_s
+        self.cost.decoded(out.spec.fingerprint(), self.codec.id, self.chunk_tokens, taken_s)
+        return True
+
+    def _delivered(self, key: ChunkKey, decoding: Future[bool]) -> bool:
+        """Waits for a chunk. Whatever is wrong with it is counted, and damage taken out of service."""
         try:
-            frame = Frame(data)
-            _check_place(frame, key, start)
-            if frame.header.codec != self.codec.id:
-                raise CorruptFrame(f"the frame is coded with {frame.header.codec}, asked for was {self.codec.id}")
-            find_profile(self.tier, frame.header.codec, frame.header.codec_params)
-            decode_chunk(frame, out)
+            if decoding.result():
+                return True
+            self.metrics.count("chunks_vanished")
         except MissingProfile as error:  # nothing is wrong with the frame: left as it is
             self.metrics.count("profiles_missing")
             _log.warning("chunk %s cannot be decoded: %s", key, error)
-            return False
         except (CorruptFrame, SpecMismatch, UnknownCodec) as error:
             self._quarantine(key, error)
-            return False
-        return True
+        return False
 
     def _keep_profile(self) -> None:
         if self._profile is not None and not self._profile_kept:
@@ -270,14 +337,3 @@ def _check_place(frame: Frame, key: ChunkKey, start: int) -> None:
     """A frame under another key, or of other positions, is right somewhere else and wrong here."""
     if frame.header.key != str(key) or frame.header.start != start:
         raise CorruptFrame(f"the frame is chunk {frame.header.key[:12]} at {frame.header.start}, not {start}")
-
-
-def _read_ahead(tier: Tier, keys: Sequence[ChunkKey]) -> Iterator[tuple[ChunkKey, memoryview | None]]:
-    """Each key with its frame; the next frame is read while the caller decodes this one."""
-    with ThreadPoolExecutor(1, "kvstore-read") as reader:
-        ahead = [reader.submit(tier.get, key) for key in keys[:1]]
-        for key, following in zip(keys, [*keys[1:], None], strict=True):
-            data = ahead.pop().result()
-            if following is not None:
-                ahead.append(reader.submit(tier.get, following))
-            yield key, data

@@ -1,14 +1,19 @@
-"""Tiers: a Tier made of Tiers, fastest first. Promotion and write-through happen here and nowhere else."""
+"""Tiers: a Tier made of Tiers, fastest first. Promotion, write-through and prefetch happen here and nowhere else."""
 
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import groupby
 from typing import Any, TypeVar
 
 from kvstore.admission import Admission
+from kvstore.background import Background
+from kvstore.breaker import Breaker
+from kvstore.cost import CostModel
 from kvstore.errors import MissingProfile, TierUnavailable
 from kvstore.key import ChunkKey
 from kvstore.metrics import Metrics
@@ -16,6 +21,8 @@ from kvstore.tier import NO_TERMS, Entry, Frame, Terms, Tier
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
+_READING, _WRITING = ("match", "get", "entry"), ("put", "touch", "pin")  # a full disk reads on
+_SLOW_S = 5.0  # a read that takes longer is as bad as one that fails
 
 
 class Tiers(Tier):
@@ -25,34 +32,77 @@ class Tiers(Tier):
     all that stands before it. What the fastest drops earlier is gone.
 
     A tier that is unavailable is skipped and counted. The log names it, and what it could not do, once
-    until that works again: a full disk reads on.
+    until that works again. One that keeps failing is not asked for a while; it has a breaker for reading and
+    one for writing. What is deleted, quarantined or listed goes past them.
     """
 
     name = "tiers"
 
     def __init__(
-        self, tiers: Sequence[Tier], metrics: Metrics | None = None, admission: Admission | None = None
+        self,
+        tiers: Sequence[Tier],
+        metrics: Metrics | None = None,
+        admission: Admission | None = None,
+        cost: CostModel | None = None,
+        breaker: Callable[[], Breaker] = Breaker,
     ) -> None:
+        """`cost` is told how long every frame took. `breaker` makes one, closed."""
         self.tiers, self._admission = tuple(tiers), admission
-        self._metrics = metrics or Metrics()
+        self._metrics, self._cost = metrics or Metrics(), cost or CostModel()
+        self._breakers = {
+            (tier, verb): guard
+            for tier in self.tiers
+            for verbs, guard in ((_READING, breaker()), (_WRITING, breaker()))
+            for verb in verbs
+        }
         self._complained: set[tuple[str, str]] = set()
+        self.background = Background()
 
     def match(self, keys: Sequence[ChunkKey]) -> int:
+        return sum(held for _, held in self.runs(keys))
+
+    def runs(self, keys: Sequence[ChunkKey]) -> list[tuple[str, int]]:
+        """The leading keys that are held, run by run: a tier's name, and how many of those that follow it holds.
+
+        Metadata only, as `match`.
+        """
+        runs: list[tuple[str, int]] = []
         held, before = 0, -1
         while before < held < len(keys):
             before = held
             for tier in self.tiers:
-                held += self._ask(tier, 0, tier.match, keys[held:])
-        return held
+                if more := self._ask(tier, 0, tier.match, keys[held:]):
+                    runs.append((tier.name, more))
+                    held += more
+        return runs
 
     def get(self, key: ChunkKey) -> memoryview | None:
         for depth, tier in enumerate(self.tiers):
+            started_s = time.perf_counter()
             frame = self._ask(tier, None, tier.get, key)
             if frame is not None:
+                self._cost.got(tier.name, len(frame), time.perf_counter() - started_s)
                 if depth:
                     self._promote(key, frame, tier, self.tiers[:depth])
                 return frame
         return None
+
+    def prefetch(self, keys: Sequence[ChunkKey]) -> int:
+        """Copies frames to the fastest tier in the background; how many of the leading ones will be looked at.
+
+        Never blocks: when much is under way already, the rest is dropped and counted.
+        """
+        if len(self.tiers) < 2:
+            return 0
+        jobs = (self.background.submit(partial(self._prefetch, key)) for key in keys)
+        accepted = next((index for index, taken in enumerate(jobs) if not taken), len(keys))
+        self._metrics.count("prefetches_dropped", len(keys) - accepted)
+        return accepted
+
+    def _prefetch(self, key: ChunkKey) -> None:
+        fastest = self.tiers[0]
+        if not self._ask(fastest, 1, fastest.match, [key]) and self.get(key) is not None:
+            self._metrics.count("chunks_prefetched")
 
     def _promote(self, key: ChunkKey, frame: Frame, of: Tier, faster: Sequence[Tier]) -> None:
         entry = self._ask(of, None, of.entry, key)
@@ -128,7 +178,8 @@ class Tiers(Tier):
         for tier in self.tiers:
             self._ask(tier, None, tier.touch, keys)
         if self._admission is not None and keys:
-            self._send_down(keys, 0, self._admission.admitted(keys), {}, NO_TERMS)
+            admitted = self._admission.admitted(keys)
+            self.background.submit(partial(self._send_down, keys, 0, admitted, {}, NO_TERMS))
 
     def pin(self, keys: Sequence[ChunkKey], pinned: bool = True) -> int:
         """In every tier; what is promoted later is not pinned there. Returns the most that one tier holds."""
@@ -185,19 +236,33 @@ class Tiers(Tier):
         return sum(self._ask(tier, 0, lambda tier: tier.size_bytes, tier) for tier in self.tiers)
 
     def close(self) -> None:
+        self.background.close()
         for tier in self.tiers:
             tier.close()
 
     def _ask(self, tier: Tier, otherwise: T, call: Callable[..., T], *arguments: Any) -> T:
-        """What the tier answers to `call(*arguments)`, or `otherwise` when it is unavailable."""
-        complaint = tier.name, call.__name__
+        """What the tier answers to `call(*arguments)`, or `otherwise` when it is unavailable or its breaker open."""
+        breaker = self._breakers.get((tier, call.__name__))
+        ticket = 0 if breaker is None else breaker.admit()
+        if ticket is None:
+            self._metrics.count("tier_skipped")
+            return otherwise
+        started_s, succeeded = time.monotonic(), False
         try:
             answer = call(*arguments)
+            succeeded = call.__name__ not in _READING or time.monotonic() - started_s < _SLOW_S
         except TierUnavailable as error:
-            self._metrics.count("tier_unavailable")
-            if complaint not in self._complained:
-                self._complained.add(complaint)
-                _log.warning("the %s tier is unavailable, going on without it (%s): %s", *complaint, error)
+            self._complain(tier.name, call.__name__, error)
             return otherwise
-        self._complained.discard(complaint)
+        finally:
+            if breaker is not None and breaker.report(ticket, succeeded):
+                self._metrics.count("breakers_opened")
+                _log.info("the %s tier fails or is slow: no %s for a while", tier.name, call.__name__)
+        self._complained.discard((tier.name, call.__name__))
         return answer
+
+    def _complain(self, name: str, verb: str, error: TierUnavailable) -> None:
+        self._metrics.count("tier_unavailable")
+        if (name, verb) not in self._complained:
+            self._complained.add((name, verb))
+            _log.warning("the %s tier is unavailable, going on without it (%s): %s", name, verb, error)

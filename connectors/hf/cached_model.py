@@ -9,6 +9,7 @@ What a user writes:
 from __future__ import annotations
 
 import logging
+import time
 from types import TracebackType
 from typing import Any, Self
 
@@ -114,7 +115,7 @@ class CachedModel:
         )
         if request.copies > 1 and prefix.cache.get_seq_length():
             prefix.cache.batch_repeat_interleave(request.copies)
-        save = _SavePrompts(self, request, prefix.cache, prefix.loaded)
+        save = _FirstToken(self, request, prefix.cache, prefix.loaded)
         criteria = StoppingCriteriaList([*(kwargs.get("stopping_criteria") or ()), save])
         own = {"past_key_values": prefix.cache, "stopping_criteria": criteria}
         output = self.model.generate(inputs, **{**kwargs, **own})
@@ -123,10 +124,13 @@ class CachedModel:
         return output
 
     def _load(self, request: Request) -> Prefix:
-        """What the store holds of the prompts. Whatever goes wrong there, the engine computes and goes on."""
+        """What of the prompts is sooner loaded than computed. Whatever goes wrong there, the engine goes on."""
         try:
             matches = [self.store.match(self._identity, row.token_ids) for row in request.rows]
-            return load_prefix(self.model, self.store, self.spec, request, matches)
+            planned = [
+                self.store.plan(match, len(row.token_ids)) for match, row in zip(matches, request.rows, strict=True)
+            ]
+            return load_prefix(self.model, self.store, self.spec, request, planned)
         except Exception:
             self.store.metrics.count("loads_failed")
             _log.exception("loading failed for %d prompts", len(request.rows))
@@ -180,16 +184,26 @@ def _spec_or_none(model: PreTrainedModel) -> KVSpec | None:
         return None
 
 
-class _SavePrompts(StoppingCriteria):
-    """Never stops anything: it is called when the first token is out, and queues the prompts' chunks then."""
+class _FirstToken(StoppingCriteria):
+    """Never stops anything: called when the first token is out, it reports the prefill and queues prompts' chunks."""
 
     def __init__(self, model: CachedModel, request: Request, cache: StoreCache, loaded: tuple[int, ...]) -> None:
         self._model, self._request, self._cache, self._loaded = model, request, cache, loaded
+        self._context = cache.get_seq_length()
+        self._started_s = time.perf_counter()
         self._called = False
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
         if not self._called:
             self._called = True
+            self._report()
             for index, (row, loaded) in enumerate(zip(self._request.rows, self._loaded, strict=True)):
                 self._model._save(row.token_ids, self._cache, index * self._request.copies, row.pad, loaded)
         return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
+
+    def _report(self) -> None:
+        """Of single prompts: a batch's rows take more together, and less each, than a plan for one asks about."""
+        if len(self._request.rows) * self._request.copies == 1:
+            num_tokens = self._request.num_columns - self._context
+            seconds = time.perf_counter() - self._started_s
+            self._model.store.cost.computed(self._model.spec.fingerprint(), num_tokens, self._context, seconds)

@@ -11,8 +11,8 @@ from benchmarks.stream_inputs import Measured
 from benchmarks.stream_picture import draw
 from benchmarks.stream_simulation import Policy, simulate
 from benchmarks.streaming import POLICIES, _checks
-from codec.streaming import CAUTION, Offer, Outlook, finish_s
-from tests.codec.test_streaming import BANDWIDTHS, QUALITIES, offers_of
+from kvstore.streaming import CAUTION, Offer, Outlook, finish_s
+from tests.kvstore.test_streaming import BANDWIDTHS, QUALITIES, offers_of
 
 ADAPTIVE = Policy(QUALITIES, recompute=True, refine=True, caution=CAUTION)
 TEXT = Policy((), recompute=True)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from codec import KVArray, KVSpec, LayerGroup
 from connectors.byte_size import format_bytes, parse_bytes
 from connectors.settings import DiskSettings, MemorySettings, Settings, StoreSettings, build_store, load_settings
-from kvstore import DiskTier, InvalidRequest, MemoryTier, Tiers
+from kvstore import AlwaysLoad, CostModel, DiskTier, InvalidRequest, MemoryTier, Tiers
 
 GIB = 1 << 30
 
@@ -114,6 +114,8 @@ def test_other_variables_are_none_of_our_business():
         ("chunk_tokens", "'many'"),
         ("codec", "'gzip'"),
         ("codec", "7"),
+        ("load", "'never'"),
+        ("load", "true"),
         ("path", "''"),
         ("path", "'~nobody-of-that-name/x'"),
         ("tenant", "5"),
@@ -207,3 +209,10 @@ def test_admission_is_always_or_second(nowhere: Path):
     assert load_settings(environ={}).store.admission == "always"
     assert load_settings(environ={"KVSTORE_STORE_ADMISSION": "second"}).store.admission == "second"
     assert "allowed is always or second" in refusal('[store]\nadmission = "never"')
+
+
+@pytest.mark.parametrize(("given", "kind"), [("auto", CostModel), ("always", AlwaysLoad)])
+def test_loading_is_decided_by_measurement_unless_told_otherwise(nowhere: Path, given: str, kind: type):
+    load_settings(environ={"KVSTORE_STORE_LOAD": given})
+    settings = Settings(StoreSettings(nowhere / "s", load=given), MemorySettings(0), DiskSettings(0))
+    assert type(build_store(settings).cost) is kind

@@ -9,6 +9,12 @@ from kvstore.testing import FRAME_BYTES, frame, frames, key, prompt
 from tests.kvstore.faulty import FaultyTier
 
 
+def used(tiers, keys):
+    """Touches, and waits for what follows from it."""
+    tiers.touch(keys)
+    assert tiers.background.flush(10)
+
+
 @pytest.fixture
 def fast():
     return MemoryTier(20 * FRAME_BYTES)
@@ -49,7 +55,7 @@ def test_what_is_saved_once_stays_above(tiers, fast, slow):
 def test_what_is_used_goes_below(tiers, slow):
     keys = prompt("a", 4)
     tiers.put(frames(keys))
-    tiers.touch(keys[:3])
+    used(tiers, keys[:3])
     assert slow.match(keys) == 3
     assert slow.get(keys[2]) == frame(keys[2])
     assert slow.entry(keys[2]).parent == keys[1]
@@ -68,7 +74,7 @@ def test_without_its_prefix_nothing_goes_below(tiers, fast, slow):
     keys = prompt("a", 4)
     tiers.put(frames(keys))
     fast.delete(keys[1])
-    tiers.touch(keys)
+    used(tiers, keys)
     assert slow.match(keys) == 1
     assert [slow.match([each]) for each in keys] == [1, 0, 0, 0]
 
@@ -94,7 +100,7 @@ def test_each_chunk_goes_below_on_its_own_terms(tiers, slow):
     keys, soon = prompt("a", 3), Terms("t", time.time() + 1000)
     tiers.put(frames(keys[:2]), terms=soon)
     tiers.put(frames(keys[2:]), keys[:2], Terms("t"))
-    tiers.touch(keys)
+    used(tiers, keys)
     assert [slow.entry(each).terms for each in keys] == [soon, soon, Terms("t")]
 
 
@@ -102,10 +108,10 @@ def test_a_tier_below_that_fails_is_tried_again(tiers, slow):
     keys = prompt("a", 3)
     slow.refused.add("put")
     tiers.put(frames(keys))
-    tiers.touch(keys)
+    used(tiers, keys)
     slow.refused.clear()
     assert slow.match(keys) == 0
-    tiers.touch(keys)
+    used(tiers, keys)
     assert slow.match(keys) == 3
 
 
@@ -117,6 +123,6 @@ def test_on_disk_stands_what_was_used(tmp_path):
     keys = prompt("a", 3)
     with Tiers([MemoryTier(20 * FRAME_BYTES), DiskTier(tmp_path, 1 << 20)], admission=SecondSight()) as tiers:
         tiers.put(frames(keys))
-        tiers.touch(keys[:2])
+        used(tiers, keys[:2])
     with DiskTier(tmp_path, 1 << 20) as disk:
         assert disk.match(keys) == 2

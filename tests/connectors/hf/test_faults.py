@@ -76,7 +76,7 @@ def test_a_tier_that_fails_costs_nothing_but_the_save(error, counter):
         assert store.metrics.snapshot()[counter] >= 2
 
 
-@pytest.mark.parametrize("broken", ["match", "get"])
+@pytest.mark.parametrize("broken", ["runs", "get"])
 def test_a_tier_that_breaks_while_loading_costs_nothing_but_the_load(broken, wrap, store, monkeypatch):
     model, ids = tiny_model("llama"), prompt(40)
     cached = wrap(model)

@@ -24,7 +24,7 @@ Where this differs from the paper, and why:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -109,13 +109,19 @@ def refine(
 
 
 def finish_s(steps: Iterable[tuple[int, float]], outlook: Outlook) -> float:
-    """Seconds until all steps are done, each `(bytes to fetch, seconds to decode or compute)`, in their order.
+    """Seconds until all steps are done, each `(bytes to fetch, seconds to decode or compute)`, in their order."""
+    per_byte_s = 1 / outlook.bandwidth if outlook.bandwidth else math.inf
+    timed = ((more * per_byte_s if more else 0.0, work_s) for more, work_s in steps)
+    return max(finishes(timed, outlook.backlog_s), default=outlook.backlog_s)
 
-    Bytes come one step after the other; a step is computed when its bytes and all steps before it are there.
+
+def finishes(steps: Iterable[tuple[float, float]], backlog_s: float = 0.0) -> Iterator[float]:
+    """Seconds until each step is done, each `(seconds to fetch, seconds to decode or compute)`, in their order.
+
+    Fetches come one after the other; a step is computed when it was fetched and all steps before it are there.
     """
-    num_bytes, computed_s = 0, outlook.backlog_s
-    for more, compute_s in steps:
-        num_bytes += more
-        fetched_s = num_bytes / outlook.bandwidth if outlook.bandwidth else math.inf
-        computed_s = (max(computed_s, fetched_s) if more else computed_s) + compute_s
-    return computed_s
+    fetched_s, done_s = 0.0, backlog_s
+    for fetch_s, work_s in steps:
+        fetched_s += fetch_s
+        done_s = (max(done_s, fetched_s) if fetch_s else done_s) + work_s
+        yield done_s

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codec.streaming import Offer, Outlook, choose, finish_s, refine
+from kvstore.streaming import Offer, Outlook, choose, finish_s, refine
 
 QUALITIES = ("high", "balanced", "small")
 

@@ -1,0 +1,74 @@
+"""Breaker: stops asking a place that keeps failing, and lets one call at a time find out whether it is back."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+
+class Breaker:
+    """Opens after `failures` failed calls within `window_s`. Safe in threads.
+
+    While it is open nobody may call for about `pause_s`; then exactly one call may, however many ask. When
+    that one succeeds the breaker closes; when it fails the pause doubles, up to `longest_pause_s`. One that
+    does not come back within that is given up, and another may.
+    """
+
+    def __init__(
+        self,
+        failures: int = 3,
+        window_s: float = 10.0,
+        pause_s: float = 1.0,
+        longest_pause_s: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = lambda: random.uniform(0.8, 1.2),
+    ) -> None:
+        """`jitter` is by what each pause is multiplied, so that many processes do not return at once."""
+        self._failures, self._window_s = failures, window_s
+        self._first_pause_s, self._longest_pause_s = pause_s, longest_pause_s
+        self._clock, self._jitter = clock, jitter
+        self._lock = threading.Lock()
+        self._failed_at_s: deque[float] = deque(maxlen=failures)
+        self._pause_s = pause_s
+        self._reopens_at_s: float | None = None  # None: closed
+        self._era = 0  # of the calls whose outcome counts: those before an opening say nothing about what came after
+
+    def admit(self) -> int | None:
+        """A ticket for one call, to be handed to `report`; None: do not call."""
+        with self._lock:
+            if self._reopens_at_s is not None:
+                if self._clock() < self._reopens_at_s:
+                    return None
+                self._wait(self._longest_pause_s)
+            return self._era
+
+    def report(self, ticket: int, succeeded: bool) -> bool:
+        """What became of an admitted call. True when it opened the breaker."""
+        with self._lock:
+            if ticket != self._era:
+                return False
+            is_open = self._reopens_at_s is not None
+            if succeeded and is_open:
+                self._failed_at_s.clear()
+                self._reopens_at_s, self._pause_s = None, self._first_pause_s
+            elif not succeeded and is_open:
+                self._pause_s = min(2 * self._pause_s, self._longest_pause_s)
+                self._wait(self._pause_s)
+            elif not succeeded and self._lasts():
+                self._wait(self._pause_s)
+                return True
+            return False
+
+    def _lasts(self) -> bool:
+        """One more failure while closed: whether that is too many."""
+        now_s = self._clock()
+        self._failed_at_s.append(now_s)
+        return len(self._failed_at_s) == self._failures and now_s - self._failed_at_s[0] <= self._window_s
+
+    def _wait(self, pause_s: float) -> None:
+        """Nobody may call for that long from now on, and what was admitted until now no longer counts."""
+        self._era += 1
+        self._reopens_at_s = self._clock() + pause_s * self._jitter()

@@ -1,0 +1,158 @@
+"""CostModel: what loading and computing take here, measured while they run, and how much to load therefore.
+
+    getting a frame     per call + per byte                                  of each tier
+    decoding a chunk    per token                                            of each model and quality
+    computing tokens    per call + per token + per pair of tokens attending  of each model
+
+The engine computes a prompt's tokens behind what was loaded, so a plan is a cut: chunks before it are loaded,
+the rest is computed. Frames are got one after the other while those before are decoded (`streaming.finishes`).
+The sooner plan is taken, as in CacheGen (arXiv 2310.07240, section 5.3), which compares the two for each
+chunk; computing all is one of the cuts, so no plan is expected to be slower than that.
+
+Pure: seconds in, a plan out; who measures reads the clock.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import defaultdict
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from kvstore.estimate import Estimate
+from kvstore.pipeline import DECODERS
+from kvstore.streaming import finishes
+
+_Name = TypeVar("_Name", bound=Hashable)
+RETRY_SHARE = 0.01
+"""Of the time that went into computing what was held: spent on loading some of it again, to learn whether it still
+takes too long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A chunk that could be loaded: from which tier, and how many bytes that takes by quality."""
+
+    tier: str
+    num_bytes: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Load the first `num_chunks` chunks at `quality`, compute the rest.
+
+    Seconds to the first token: expected of this plan, and of computing everything. What was not measured yet
+    counts as taking no time, but for computing, which then counts as endless.
+    """
+
+    num_chunks: int
+    quality: str
+    expected_s: float
+    computing_s: float
+
+
+class CostModel:
+    """Plans from running estimates. Safe in threads.
+
+    What was not measured yet is tried: without measurements everything is loaded.
+    """
+
+    def __init__(self, decoders: int = DECODERS) -> None:
+        """`decoders`: how many chunks are decoded at once."""
+        self._decoders = decoders
+        self._getting: defaultdict[str, Estimate] = defaultdict(Estimate)
+        self._decoding: defaultdict[tuple[str, str], Estimate] = defaultdict(Estimate)
+        self._computing: defaultdict[str, Estimate] = defaultdict(Estimate)
+        self._lock = threading.Lock()
+        self._owed_s = 0.0
+
+    def got(self, tier: str, num_bytes: int, seconds: float) -> None:
+        """A tier took that long to hand over a frame."""
+        self._of(self._getting, tier).observe((1.0, max(num_bytes, 1)), seconds)
+
+    def decoded(self, model: str, quality: str, num_tokens: int, seconds: float) -> None:
+        """Verifying and decoding a chunk took that long."""
+        self._of(self._decoding, (model, quality)).observe((num_tokens,), seconds)
+
+    def computed(self, model: str, num_tokens: int, context: int, seconds: float) -> None:
+        """The engine took that long to the first token for `num_tokens` prompt tokens behind `context` others."""
+        self._of(self._computing, model).observe(_attention(num_tokens, context), seconds)
+
+    def plan(
+        self,
+        model: str,
+        held: Sequence[Held],
+        chunk_tokens: int,
+        num_tokens: int,
+        qualities: Sequence[str],
+        target_s: float = math.inf,
+    ) -> Plan:
+        """How to have the KV of a prompt of `num_tokens` whose leading chunks are `held`.
+
+        Of the qualities (finest first) the finest whose soonest cut is in time for `target_s`; where none is,
+        the soonest. The last prompt token is always computed. Asked again for the chunks that remain, behind
+        each one that has come, it follows a bandwidth that changes, as the paper's controller does.
+        """
+        computing = self._of(self._computing, model)
+        rest_s = [
+            computing.seconds(_attention(max(num_tokens - context, 1), context))
+            for context in range(0, (len(held) + 1) * chunk_tokens, chunk_tokens)
+        ]
+        plans = []
+        for quality in qualities:
+            ready_s = [0.0, *finishes(self._step(model, quality, chunk, chunk_tokens) for chunk in held)]
+            expected_s = [ready + rest for ready, rest in zip(ready_s, rest_s, strict=True)]
+            cuts = range(len(held), -1, -1)  # of two as soon the one that loads more
+            cut = min(cuts, key=expected_s.__getitem__) if computing.rates else len(held)
+            plans.append(Plan(cut, quality, expected_s[cut], rest_s[0] if computing.rates else math.inf))
+            if expected_s[cut] <= target_s:
+                return plans[-1]
+        return min(plans, key=lambda plan: plan.expected_s)
+
+    def retry_due(self, plan: Plan) -> bool:
+        """Whether a chunk that this plan leaves out should be loaded beside it; then `retried` must follow.
+
+        One at a time, and never again before `RETRY_SHARE` of the time that computing took instead has paid
+        for the last one: what was slow once is asked again, and asking costs little.
+        """
+        with self._lock:
+            self._owed_s -= RETRY_SHARE * plan.computing_s
+            due = self._owed_s <= 0
+            if due:
+                self._owed_s = math.inf
+            return due
+
+    def retried(self, seconds: float) -> None:
+        """The chunk that was due has been loaded, or not at all, in that time."""
+        with self._lock:
+            self._owed_s = seconds
+
+    def _step(self, model: str, quality: str, chunk: Held, chunk_tokens: int) -> tuple[float, float]:
+        get_s = self._of(self._getting, chunk.tier).seconds((1.0, chunk.num_bytes[quality]))
+        return get_s, self._of(self._decoding, (model, quality)).seconds((chunk_tokens,)) / self._decoders
+
+    def _of(self, estimates: defaultdict[_Name, Estimate], name: _Name) -> Estimate:
+        with self._lock:
+            return estimates[name]
+
+
+class AlwaysLoad(CostModel):
+    """Measures all the same, and loads whatever is held: the control."""
+
+    def plan(
+        self,
+        model: str,
+        held: Sequence[Held],
+        chunk_tokens: int,
+        num_tokens: int,
+        qualities: Sequence[str],
+        target_s: float = math.inf,
+    ) -> Plan:
+        return Plan(len(held), qualities[0], 0.0, math.inf)
+
+
+def _attention(num_tokens: int, context: int) -> tuple[float, float, float]:
+    """One call, its tokens, and its pairs of a token and one that it attends to."""
+    return 1.0, num_tokens, num_tokens * (context + (num_tokens + 1) / 2)
