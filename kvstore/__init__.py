@@ -1,6 +1,7 @@
 """Keys, tiers, eviction, the store: bytes in, bytes out. Never an HTTP call, never a decode in a tier."""
 
-from kvstore.disk import BlockingWriter, DiskReader, DiskTier, open_disk
+from kvstore.disk import DiskTier, open_disk
+from kvstore.disk_reader import DiskReader
 from kvstore.errors import (
     CorruptFrame,
     InvalidRequest,
@@ -12,12 +13,14 @@ from kvstore.errors import (
 )
 from kvstore.eviction import LRU, EvictionPolicy, NoEviction
 from kvstore.key import ChunkKey, Identity, LoRA, Multimodal, chunk_keys
+from kvstore.lmdb_tier import LmdbReader, LmdbTier
 from kvstore.memory import MemoryTier
 from kvstore.metrics import Metrics
 from kvstore.profiles import codec_in, profile_in, profile_named
 from kvstore.store import DEFAULT_CHUNK_TOKENS, Checked, KVStore, PrefixMatch, Saved, frame_problem
 from kvstore.tier import Entry, NoTier, Terms, Tier
 from kvstore.tiered import Tiers
+from kvstore.writer_lock import BlockingWriter
 
 __all__ = [
     "DEFAULT_CHUNK_TOKENS",
@@ -34,6 +37,8 @@ __all__ = [
     "InvalidRequest",
     "KVCacheError",
     "KVStore",
+    "LmdbReader",
+    "LmdbTier",
     "LoRA",
     "MemoryTier",
     "Metrics",
