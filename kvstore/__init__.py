@@ -3,7 +3,8 @@
 from kvstore.admission import Admission, SecondSight
 from kvstore.breaker import Breaker
 from kvstore.cost import AlwaysLoad, CostModel, Held, Plan
-from kvstore.disk import BlockingWriter, DiskReader, DiskTier, open_disk
+from kvstore.disk import DiskTier, open_disk
+from kvstore.disk_reader import DiskReader
 from kvstore.errors import (
     CorruptFrame,
     InvalidRequest,
@@ -15,6 +16,7 @@ from kvstore.errors import (
 )
 from kvstore.eviction import LRU, EvictionPolicy, NoEviction
 from kvstore.key import ChunkKey, Identity, LoRA, Multimodal, chunk_keys
+from kvstore.lmdb_tier import LmdbReader, LmdbTier
 from kvstore.memory import MemoryTier
 from kvstore.metrics import Metrics
 from kvstore.profiles import codec_in, profile_in, profile_named
@@ -22,6 +24,7 @@ from kvstore.s3fifo import S3FIFO
 from kvstore.store import DEFAULT_CHUNK_TOKENS, Checked, KVStore, PrefixMatch, Saved, frame_problem
 from kvstore.tier import Entry, NoTier, Terms, Tier
 from kvstore.tiered import Tiers
+from kvstore.writer_lock import BlockingWriter
 
 __all__ = [
     "DEFAULT_CHUNK_TOKENS",
@@ -44,6 +47,8 @@ __all__ = [
     "InvalidRequest",
     "KVCacheError",
     "KVStore",
+    "LmdbReader",
+    "LmdbTier",
     "LoRA",
     "MemoryTier",
     "Metrics",

@@ -21,7 +21,7 @@ class Background:
         self._pool: ThreadPoolExecutor | None = None  # started by the first job
         self._closed = False
 
-    def submit(self, job: Callable[[], None]) -> bool:
+    def submit(self, job: Callable[[], object]) -> bool:
         """False when it was dropped. What a job raises is logged."""
         with self._idle:
             if self._closed or self._pending >= self._most:
@@ -43,7 +43,7 @@ class Background:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
-    def _finished(self, job: Future[None]) -> None:
+    def _finished(self, job: Future[object]) -> None:
         if not job.cancelled() and (error := job.exception()) is not None:
             _log.error("a job in the background failed", exc_info=error)
         with self._idle:

@@ -1,314 +1,257 @@
-"""DiskTier: frames in a directory, durable when acknowledged, and the reader of a directory others write.
+"""DiskTier: frames in a directory, durable when acknowledged.
 
-One process writes a directory (it holds `writer.lock`); any number read it. The frames are values in
-LMDB, whose transactions make a killed writer harmless: a commit is there whole or not at all. Beside
-them lie the profiles that decode them, so that a copy of the directory is all another machine needs.
+    writer.lock     one process writes, any number read
+    index/          what is held and where, in LMDB: `index_rows.py`
+    segments/       the frames, in files that are only appended to: `segment_record.py`, `segments.py`
+    profiles/       what decodes them, so that a copy of the directory is all another machine needs
+
+docs/format.md describes the bytes. A killed writer, or a loss of power, loses nothing that was acknowledged.
 """
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from typing import TypeVar
 
-from kvstore.errors import TierUnavailable
-from kvstore.eviction import LRU, EvictionPolicy
+from kvstore.disk_index import DiskIndex
+from kvstore.disk_log import DiskLog
+from kvstore.disk_reader import DiskReader
+from kvstore.errors import InvalidRequest, TierUnavailable
+from kvstore.index_change import Budget, IndexChange
+from kvstore.index_rows import Located
 from kvstore.key import ChunkKey
-from kvstore.ledger import Ledger, used_at_s
-from kvstore.lmdb_frames import DamagedFile, LmdbFrames
+from kvstore.ledger import used_at_s
+from kvstore.lmdb_env import DamagedFile
 from kvstore.metrics import Metrics
-from kvstore.profile_files import ProfileFiles
-from kvstore.tier import NO_TERMS, Entry, Frame, Terms, Tier
+from kvstore.recovery import recover
+from kvstore.segment_cleaning import make_space
+from kvstore.segment_record import RecordHeader, checksum, padded, record_bytes
+from kvstore.segments import Place
+from kvstore.tier import NO_TERMS, Entry, Frame, Terms
+from kvstore.uses import Uses, write_uses
+from kvstore.writer_lock import BlockingWriter, lock_directory
 
 _log = logging.getLogger(__name__)
-_GROUP_BYTES = 64 << 20  # one transaction: large enough to write at the disk's speed, far below LMDB's limit
-_MAP_SLACK = 1.25  # free pages between frames: LMDB was measured to need 1.12 under churn
-_MAP_EXTRA_BYTES = 64 << 20
+T = TypeVar("T")
+_Group = Sequence[tuple[ChunkKey, Frame]]
+_MIN_SEGMENT_BYTES, _MAX_SEGMENT_BYTES = 4 << 20, 256 << 20
+_SEGMENTS = 64  # that make up the capacity
+_EXTRA_BYTES = 64 << 20
+_MAX_USES = 4096  # before they are written without a put
+_SWEEP_CHUNKS = 100  # expired ones, dropped with every group that is written
+_EVICT_AT_ONCE = 5000
 
 
-class DiskReader(Tier):
-    """Reads a directory that another process may be writing. Declines every put."""
+class DiskTier(DiskReader):
+    """The writer of a directory. `capacity_bytes` bounds the frames.
 
-    name = "disk"
+    Segments may be a quarter longer and 64 MiB, and, where one frame is longer than a segment (a 64th of
+    the capacity; 4 to 256 MiB), by that frame. Frames of less than 32 KiB fill that before they fill the
+    capacity, since a record is a page longer than its frame; then it is less of them that are held. The
+    index, some 300 bytes a chunk, and profiles come on top.
 
-    def __init__(self, path: Path | str, clock: Callable[[], float] = time.time) -> None:
-        """Raises TierUnavailable when there is no store in `path`, or it cannot be read."""
-        self._clock = clock
-        self._frames = LmdbFrames(Path(path) / "frames", map_bytes=None)
-        self._profiles = ProfileFiles(Path(path) / "profiles")
-        self._rejected: set[ChunkKey] = set()
-
-    def match(self, keys: Sequence[ChunkKey]) -> int:
-        first_rejected = next((index for index, key in enumerate(keys) if key in self._rejected), len(keys))
-        return self._frames.match(keys[:first_rejected], self._clock())
-
-    def get(self, key: ChunkKey) -> memoryview | None:
-        return self._frames.get(key) if self.entry(key) else None
-
-    def pin(self, keys: Sequence[ChunkKey], pinned: bool = True) -> int:
-        return 0
-
-    def entry(self, key: ChunkKey) -> Entry | None:
-        entry = None if key in self._rejected else self._frames.entry(key)
-        return entry if entry and entry.terms.expires_at_s > self._clock() else None
-
-    def peek(self, key: ChunkKey, num_bytes: int) -> memoryview | None:
-        """The first bytes of a frame: enough for its header, without reading the rest."""
-        return self._frames.get(key, num_bytes)
-
-    def put(
-        self, entries: Sequence[tuple[ChunkKey, Frame]], prefix: Sequence[ChunkKey] = (), terms: Terms = NO_TERMS
-    ) -> int:
-        return 0
-
-    def delete(self, key: ChunkKey) -> bool:
-        return False
-
-    def touch(self, keys: Sequence[ChunkKey]) -> None:
-        return
-
-    def quarantine(self, key: ChunkKey, reason: str) -> None:
-        self._rejected.add(key)
-
-    def quarantined(self) -> dict[str, dict[str, str | float]]:
-        """Frames the writer took out of service and why, by key in hex."""
-        return self._frames.quarantined()
-
-    def profile(self, fingerprint: str) -> bytes | None:
-        return self._profiles.read(fingerprint)
-
-    def profiles(self) -> list[str]:
-        return self._profiles.fingerprints()
-
-    @property
-    def profile_bytes(self) -> int:
-        """Bytes of all profiles held."""
-        return self._profiles.size_bytes()
-
-    def entries(self) -> Iterator[Entry]:
-        now_s = self._clock()
-        return (entry for entry in self._frames.entries() if entry.terms.expires_at_s > now_s)
-
-    @property
-    def size_bytes(self) -> int:
-        return sum(entry.size_bytes for entry in self.entries())
-
-    @property
-    def file_bytes(self) -> int:
-        """Bytes the directory takes on disk."""
-        return self._frames.file_bytes() + self.profile_bytes
-
-    def close(self) -> None:
-        self._frames.close()
-
-
-class DiskTier(Tier):
-    """The writer of a directory. `capacity_bytes` bounds the frames; the file may be a quarter larger.
-
-    Profiles come on top: some megabytes for each that the directory was ever written with.
+    Who goes first: what has expired, then what was used longest ago, of what no chunk that is held needs.
     """
-
-    name = "disk"
 
     def __init__(
         self,
         path: Path | str,
         capacity_bytes: int,
-        policy: Callable[[], EvictionPolicy] = LRU,
         metrics: Metrics | None = None,
         clock: Callable[[], float] = time.time,
         quotas: Mapping[str, int] | None = None,
     ) -> None:
-        """Opens or creates the directory. A damaged file is set aside, never served, and reported in the log.
+        """Opens or creates the directory. A damaged index is set aside and made anew; `quotas` are bytes by tenant.
 
-        Raises TierUnavailable when another process writes the directory, or it cannot be written.
+        Raises TierUnavailable when another process writes the directory, or it cannot be written, and
+        InvalidRequest when the budget or a quota is not positive.
         """
-        self._path = Path(path)
-        self._profiles = ProfileFiles(self._path / "profiles")
-        self._capacity_bytes, self._policy, self._quotas = capacity_bytes, policy, quotas
-        self._metrics, self._clock = metrics or Metrics(), clock
-        self._writing = threading.Lock()  # one transaction at a time
-        self._lock = threading.Lock()  # the ledger; never held while the disk works
-        self._touched: set[ChunkKey] = set()
-        self._ledger = Ledger(capacity_bytes, policy(), quotas)
-        self._writer = _lock_directory(self._path)
+        for name, given in {"capacity_bytes": capacity_bytes, **(quotas or {})}.items():
+            if given <= 0:
+                raise InvalidRequest(f"{name} is {given}; a tier needs a positive budget")
+        self._budget = Budget(capacity_bytes, capacity_bytes * 9 // 8 + _EXTRA_BYTES // 4, dict(quotas or {}))
+        self._limit_bytes = capacity_bytes * 5 // 4 + _EXTRA_BYTES
+        self._metrics, self._uses = metrics or Metrics(), Uses()
+        self._writing, self._pid = threading.Lock(), os.getpid()
+        self._lock = lock_directory(Path(path), "index", "segments")
         try:
-            try:
-                self._open_frames()
-            except DamagedFile as error:
-                self._set_aside(error)
-                self._open_frames()
+            with _errors_named(Path(path)):
+                try:
+                    self._open(Path(path), clock)
+                except DamagedFile as error:
+                    _set_aside(Path(path) / "index", error)
+                    self._open(Path(path), clock)
         except BaseException:
-            os.close(self._writer)
+            os.close(self._lock)
             raise
 
-    def _open_frames(self) -> None:
-        map_bytes = int(self._capacity_bytes * _MAP_SLACK) + _MAP_EXTRA_BYTES
-        self._frames = LmdbFrames(self._path / "frames", map_bytes)
+    def _open(self, path: Path, clock: Callable[[], float]) -> None:
+        segment_bytes = min(max(self._budget.capacity_bytes // _SEGMENTS, _MIN_SEGMENT_BYTES), _MAX_SEGMENT_BYTES)
+        index = DiskIndex(path / "index", writable=True)
         try:
-            self._reload()
+            self._use(path, index, clock)
+            self._log = DiskLog(index, self._segments, padded(segment_bytes))
+            recover(self._log)
+            while self._commit(self._shrink) == _EVICT_AT_ONCE:  # a lowered budget
+                pass
         except BaseException:
-            self._frames.close()
+            index.close()
             raise
 
-    def _set_aside(self, error: DamagedFile) -> None:
-        frames, aside = self._path / "frames", self._path / f"frames.damaged-{time.time_ns()}"
-        frames.rename(aside)
-        frames.mkdir()
-        _log.warning("%s cannot be read (%s): moved to %s, starting empty", frames, error, aside.name)
+    def _shrink(self, change: IndexChange) -> int:
+        return change.shrink(self._budget, self._clock(), _EVICT_AT_ONCE)
 
-    def _reload(self) -> None:
-        """Takes the ledger from disk, oldest use first; frames over a lowered budget go at once."""
-        ledger = Ledger(self._capacity_bytes, self._policy(), self._quotas)
-        for entry in sorted(self._frames.entries(), key=lambda entry: entry.used_at_s):
-            ledger.add(entry)
-        surplus = list(ledger.victims_for(0, "", (), self._clock()))
-        with self._lock:
-            self._ledger = ledger
-        if surplus:
-            self._metrics.count("chunks_evicted", len(surplus))
-            self._frames.commit(delete=surplus)
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """One change at a time, in the process that opened the tier."""
+        if os.getpid() != self._pid:
+            raise TierUnavailable(f"{self._path} was opened before a fork: open the store again in the child")
+        with self._writing:
+            if self._lock < 0:
+                raise TierUnavailable(f"{self._path} is closed")
+            with _errors_named(self._path):
+                yield
 
-    def match(self, keys: Sequence[ChunkKey]) -> int:
-        with self._lock:
-            return self._ledger.match(keys, self._clock())
+    def _commit(self, work: Callable[[IndexChange], T]) -> T:
+        """What `work` returns, when its changes and the uses noted until now are in the index."""
+        uses, now_s = self._uses.taken(), self._clock()
 
-    def get(self, key: ChunkKey) -> memoryview | None:
-        return self._frames.get(key) if self.entry(key) else None
+        def work_and_more(change: IndexChange) -> tuple[T, int]:
+            write_uses(change, uses)
+            change.drop_expired(now_s, at_most=_SWEEP_CHUNKS)
+            return work(change), change.evicted
+
+        result, evicted = self._log.commit(work_and_more)
+        self._uses.written(uses)
+        self._metrics.count("chunks_evicted", evicted)
+        return result
 
     def put(
         self, entries: Sequence[tuple[ChunkKey, Frame]], prefix: Sequence[ChunkKey] = (), terms: Terms = NO_TERMS
     ) -> int:
         prompt, stored = [*prefix, *(key for key, _ in entries)], 0
-        with self._writing:
-            for group in _groups(entries):
+        with self._changing():
+            self._uses.note(prefix, self._clock(), hits=0)
+            for group in _groups(entries, self._log.group_bytes):
                 try:
                     fitted = self._put_group(group, prompt, len(prefix) + stored, terms)
-                except TierUnavailable:
-                    self._reload()
+                except (OSError, TierUnavailable):
                     if not stored:
                         raise
                     break
                 stored += fitted
                 if fitted < len(group):
                     break
-            self._note(prompt, hits=0)
         return stored
 
-    def _put_group(
-        self, group: Sequence[tuple[ChunkKey, Frame]], prompt: Sequence[ChunkKey], num_before: int, terms: Terms
-    ) -> int:
-        """One transaction: makes room, writes what fits, and returns how many frames that is.
+    def _put_group(self, group: _Group, prompt: Sequence[ChunkKey], num_before: int, terms: Terms) -> int:
+        """Makes room, writes what fits in one transaction, and returns how many frames that is.
 
-        `num_before` chunks of the prompt stand before the group. The ledger is not locked while the disk
-        works, so a match never waits for it.
+        `num_before` chunks of the prompt stand before the group.
         """
-        keep, now_s, reserved_bytes = set(prompt), self._clock(), 0
-        put: list[tuple[Entry, Frame]] = []
-        victims: list[ChunkKey] = []
-        with self._lock:
-            for key, frame in group:
-                self._ledger.drop(key)
-                needed_bytes = reserved_bytes + len(frame)
-                victims += self._ledger.victims_for(needed_bytes, terms.tenant, keep, now_s)
-                if not self._ledger.fits(needed_bytes, terms.tenant):
-                    break
-                reserved_bytes = needed_bytes
-                place = num_before + len(put)
+        keep, now_s = set(prompt), self._clock()
+        sizes = [len(frame) for _, frame in group if len(frame) <= self._budget.capacity_bytes]
+        num_bytes = sum(map(record_bytes, sizes))
+        make_space(self._log, num_bytes, self._limit_bytes)
+
+        def put_those_that_fit(change: IndexChange) -> int:
+            self._log.writer.begin(num_bytes)
+            for index, (key, frame) in enumerate(group):
+                change.drop(key)
+                needed = len(frame), record_bytes(len(frame))
+                if not change.make_room(self._budget, *needed, terms.tenant, keep, now_s):
+                    for declined, _ in group[index:]:
+                        change.drop(declined)
+                    return index
+                place = num_before + index
                 parent = prompt[place - 1] if place else None
-                put.append((Entry(key, len(frame), now_s, used_at_s(place, now_s), 0, terms, parent), frame))
-            declined = [key for key, _ in group[len(put) :]]
-            for key in declined:
-                self._ledger.drop(key)
-            touched = self._take_touched()
-        self._frames.commit(put, touched, [*victims, *declined])
-        with self._lock:
-            for entry, _ in put:
-                self._ledger.add(entry)
-        self._metrics.count("chunks_evicted", len(victims))
-        return len(put)
+                entry = Entry(key, len(frame), now_s, used_at_s(place, now_s), 0, terms, parent)
+                change.add(Located(entry, self._stage(entry, frame)))
+            return len(group)
+
+        return self._commit(put_those_that_fit)
+
+    def _stage(self, entry: Entry, frame: Frame) -> Place:
+        digest = checksum(frame)
+        header = RecordHeader(entry.key, entry.size_bytes, digest, entry.saved_at_s, entry.terms, entry.parent)
+        return self._log.writer.stage(header, frame)
 
     def delete(self, key: ChunkKey) -> bool:
-        with self._writing:
-            with self._lock:
-                held = self._ledger.drop(key)
-            if held:
-                self._frames.commit(delete=[key])
-            return held
+        with self._changing():
+            now_s = self._clock()
+            dropped = self._commit(lambda change: change.drop(key))
+            self._forget(dropped)
+            return dropped is not None and dropped.entry.terms.expires_at_s > now_s
+
+    def quarantine(self, key: ChunkKey, reason: str) -> None:
+        with self._changing():
+            self._forget(self._commit(lambda change: change.quarantine(key, reason)))
+
+    def _forget(self, dropped: Located | None) -> None:
+        """No loss of power, or of the index, brings back what was dropped for good."""
+        self._index.sync()
+        if dropped is not None:
+            self._segments.forget(dropped.place)
+
+    def _reject(self, key: ChunkKey) -> None:
+        self._metrics.count("chunks_corrupt")
+        with suppress(TierUnavailable):
+            super()._reject(key)
 
     def touch(self, keys: Sequence[ChunkKey]) -> None:
-        """Remembered in memory and written with the next put, or on close."""
-        self._note(keys, hits=1)
+        """Remembered in memory and written with the next change, after some thousand of them, or on close."""
+        self._uses.note(keys, self._clock(), hits=1)
+        if len(self._uses) > _MAX_USES:
+            with self._changing():
+                self._commit(lambda change: None)
 
     def pin(self, keys: Sequence[ChunkKey], pinned: bool = True) -> int:
-        """Durable with the next put, or on close."""
-        with self._lock:
-            num_held = self._ledger.match(keys, self._clock())
-            for key in keys[:num_held]:
-                self._ledger.pin(key, pinned)
-            self._touched.update(keys[:num_held])
+        """Durable when it returns."""
+        with self._changing():
+            now_s = self._clock()
+            num_held = self._commit(lambda change: change.pin(keys, pinned, now_s))
+            self._index.sync()
             return num_held
 
     def entry(self, key: ChunkKey) -> Entry | None:
-        with self._lock:
-            return self._ledger.entry(key, self._clock())
+        entry = super().entry(key)
+        return self._uses.of(entry) if entry else None
 
-    def _note(self, keys: Sequence[ChunkKey], hits: int) -> None:
-        with self._lock:
-            self._ledger.touch(keys, self._clock(), hits)
-            self._touched.update(keys)
-
-    def _take_touched(self) -> list[Entry]:
-        """The entries used since this was last asked, those that are still held."""
-        touched, self._touched, now_s = self._touched, set(), self._clock()
-        entries = (self._ledger.entry(key, now_s) for key in touched)
-        return [entry for entry in entries if entry is not None]
-
-    def quarantine(self, key: ChunkKey, reason: str) -> None:
-        with self._writing:
-            with self._lock:
-                self._ledger.drop(key)
-            self._frames.quarantine(key, reason)
+    def entries(self) -> Iterator[Entry]:
+        return map(self._uses.of, super().entries())
 
     def keep_profile(self, fingerprint: str, content: bytes) -> bool:
-        with self._writing:
+        with self._changing():
             self._profiles.keep(fingerprint, content)
         return True
 
-    def profile(self, fingerprint: str) -> bytes | None:
-        return self._profiles.read(fingerprint)
-
-    def profiles(self) -> list[str]:
-        return self._profiles.fingerprints()
-
     def drop_profile(self, fingerprint: str) -> None:
         """Forgets a profile, damaged or not: frames that need it are misses until it is kept again."""
-        with self._writing:
+        with self._changing():
             self._profiles.delete(fingerprint)
 
-    def entries(self) -> Iterator[Entry]:
-        with self._lock:
-            return iter(self._ledger.entries(self._clock()))
-
-    @property
-    def size_bytes(self) -> int:
-        return self._ledger.size_bytes
-
     def close(self) -> None:
-        with self._writing:
-            if self._writer < 0:
-                return
-            try:
-                self._frames.commit(touch=self._take_touched())
-            except TierUnavailable as error:
-                _log.warning("hit counts were not written: %s", error)
-            self._frames.close()
-            os.close(self._writer)
-            self._writer = -1
+        with self._writing if os.getpid() == self._pid else nullcontext():
+            if self._lock >= 0 and os.getpid() == self._pid:
+                self._close()
+            elif self._lock >= 0:
+                os.close(self._lock)
+            self._lock = -1
+
+    def _close(self) -> None:
+        try:
+            with _errors_named(self._path):
+                self._commit(lambda change: None)
+        except TierUnavailable as error:
+            _log.warning("hit counts were not written: %s", error)
+        self._log.close()
+        os.close(self._lock)
 
 
 def open_disk(path: Path | str, capacity_bytes: int, metrics: Metrics | None = None) -> DiskTier | DiskReader:
@@ -320,33 +263,28 @@ def open_disk(path: Path | str, capacity_bytes: int, metrics: Metrics | None = N
         return DiskReader(path)
 
 
-class BlockingWriter(TierUnavailable):
-    """Another process writes this directory."""
-
-
-def _lock_directory(path: Path) -> int:
-    """Takes the directory's writer lock: an open descriptor, released by closing it or by dying."""
+@contextmanager
+def _errors_named(path: Path) -> Iterator[None]:
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        (path / "frames").mkdir(exist_ok=True)
-        descriptor = os.open(path / "writer.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        yield
     except OSError as error:
-        raise TierUnavailable(f"{path} cannot be written: {error}") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise BlockingWriter(f"{path} is written by another process; one writer per directory") from error
-    return descriptor
+        raise TierUnavailable(f"{path}: {error}") from error
 
 
-def _groups(entries: Sequence[tuple[ChunkKey, Frame]]) -> Iterable[Sequence[tuple[ChunkKey, Frame]]]:
-    """Consecutive runs of at most _GROUP_BYTES, or of one larger frame."""
+def _set_aside(index: Path, error: DamagedFile) -> None:
+    aside = index.with_name(f"index.damaged-{time.time_ns()}")
+    index.rename(aside)
+    index.mkdir()
+    _log.warning("%s cannot be read (%s): moved to %s, made anew from the segments", index, error, aside.name)
+
+
+def _groups(entries: Sequence[tuple[ChunkKey, Frame]], group_bytes: int) -> Iterable[_Group]:
+    """Consecutive runs of records of at most `group_bytes`, or of one larger."""
     start, size = 0, 0
     for index, (_, frame) in enumerate(entries):
-        if size and size + len(frame) > _GROUP_BYTES:
+        if size and size + record_bytes(len(frame)) > group_bytes:
             yield entries[start:index]
             start, size = index, 0
-        size += len(frame)
+        size += record_bytes(len(frame))
     if start < len(entries):
         yield entries[start:]

@@ -1,103 +1,44 @@
-"""LmdbFrames: the LMDB environment of a disk tier and its tables. The only file that calls lmdb.
+"""LmdbFrames: the tables of an LMDB tier.
 
     frames      ChunkKey -> frame bytes
     index       ChunkKey -> size, saved at, used at, hits, expires at, parent's key or zeros, pinned (73 bytes,
                 little-endian); the tenant (UTF-8)
     quarantine  ChunkKey -> why its frame was taken out of service (JSON)
 
-Views into the map never leave a transaction (they change or fault once it ends); every read copies,
-and the copy releases the GIL while pages come in.
+Every read copies, and the copy releases the GIL while pages come in.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import struct
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
-import lmdb
 import numpy as np
 
-from kvstore.errors import TierUnavailable
 from kvstore.key import KEY_BYTES, ChunkKey
+from kvstore.lmdb_env import LmdbEnvironment
 from kvstore.tier import Entry, Frame, Terms
 
 _RECORD = struct.Struct("<QddQd32s?")
 _NO_PARENT = bytes(KEY_BYTES)
-_MAX_READERS = 512
 _MAX_QUARANTINED = 1000
-_DAMAGE = (
-    lmdb.InvalidError,
-    lmdb.CorruptedError,
-    lmdb.PageNotFoundError,
-    lmdb.VersionMismatchError,
-    struct.error,
-    UnicodeError,
-)
-
-
-class DamagedFile(TierUnavailable):
-    """The file is no LMDB file, or no longer: it will not get better by waiting."""
+_TABLES = b"frames", b"index", b"quarantine"
 
 
 class LmdbFrames:
-    """One open LMDB environment. Errors of lmdb come out as TierUnavailable, with the path in the message."""
+    """One open environment. Errors of lmdb come out as TierUnavailable, with the path in the message."""
 
     def __init__(self, path: Path, map_bytes: int | None) -> None:
         """Opens for writing with room for `map_bytes`, or for reading only when that is None."""
-        self._path, self._pid, create = path, os.getpid(), map_bytes is not None
-        with self._errors_named():
-            self._env = lmdb.open(
-                str(path),
-                map_size=(map_bytes or 0) // 4096 * 4096,
-                readonly=not create,
-                create=create,
-                max_dbs=3,
-                max_readers=_MAX_READERS,
-                meminit=False,
-            )
-        try:
-            with self._errors_named():
-                self._env.reader_check()  # slots of killed readers would pin pages for ever
-                self._check_length()
-                self._frames, self._index, self._quarantine = (
-                    self._env.open_db(name, create=create) for name in (b"frames", b"index", b"quarantine")
-                )
-        except TierUnavailable:
-            self._env.close()
-            raise
-
-    def _check_length(self) -> None:
-        """A file cut short would kill the process (SIGBUS) at the first page beyond its end."""
-        needed = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
-        if (length := self.file_bytes()) < needed:
-            raise DamagedFile(f"{self._path}: data.mdb is {length} bytes long and should be {needed}")
-
-    @contextmanager
-    def _errors_named(self) -> Iterator[None]:
-        try:
-            yield
-        except lmdb.MapResizedError as error:
-            raise TierUnavailable(f"{self._path}: its capacity was raised; open the store again") from error
-        except _DAMAGE as error:
-            raise DamagedFile(f"{self._path}: {error}") from error
-        except (lmdb.Error, OSError) as error:
-            raise TierUnavailable(f"{self._path}: {error}") from error
-
-    @contextmanager
-    def _transaction(self, write: bool = False) -> Iterator[lmdb.Transaction]:
-        if os.getpid() != self._pid:
-            raise TierUnavailable(f"{self._path} was opened before a fork: open the store again in the child")
-        with self._errors_named(), self._env.begin(write=write, buffers=True) as transaction:
-            yield transaction
+        self._env = LmdbEnvironment(path, _TABLES, map_bytes)
+        self._frames, self._index, self._quarantine = (self._env.tables[name] for name in _TABLES)
 
     def get(self, key: ChunkKey, num_bytes: int | None = None) -> memoryview | None:
         """A copy of the frame, or of its first `num_bytes`; None when there is none."""
-        with self._transaction() as transaction:
+        with self._env.transaction() as transaction:
             view = transaction.get(key.digest, db=self._frames)
             if view is None:
                 return None
@@ -110,7 +51,7 @@ class LmdbFrames:
     def match(self, keys: Iterable[ChunkKey], now_s: float) -> int:
         """How many leading keys are in the index, and have not expired."""
         held = 0
-        with self._transaction() as transaction:
+        with self._env.transaction() as transaction:
             for key in keys:
                 record = transaction.get(key.digest, db=self._index)
                 if record is None or _entry(key.digest, bytes(record)).terms.expires_at_s <= now_s:
@@ -120,18 +61,18 @@ class LmdbFrames:
 
     def entry(self, key: ChunkKey) -> Entry | None:
         """The index record of one key."""
-        with self._transaction() as transaction:
+        with self._env.transaction() as transaction:
             record = transaction.get(key.digest, db=self._index)
             return None if record is None else _entry(key.digest, bytes(record))
 
     def entries(self) -> list[Entry]:
         """Every index record."""
-        with self._transaction() as transaction, transaction.cursor(self._index) as cursor:
+        with self._env.transaction() as transaction, transaction.cursor(self._index) as cursor:
             return [_entry(bytes(key), bytes(record)) for key, record in cursor]
 
     def quarantined(self) -> dict[str, dict[str, str | float]]:
         """Why frames were taken out of service, by key in hex."""
-        with self._transaction() as transaction, transaction.cursor(self._quarantine) as cursor:
+        with self._env.transaction() as transaction, transaction.cursor(self._quarantine) as cursor:
             return {bytes(key).hex(): json.loads(bytes(reason)) for key, reason in cursor}
 
     def commit(
@@ -141,7 +82,7 @@ class LmdbFrames:
         delete: Iterable[ChunkKey] = (),
     ) -> None:
         """Deletes, then puts, then touches, all or nothing, durable when it returns."""
-        with self._transaction(write=True) as transaction:
+        with self._env.transaction(write=True) as transaction:
             for key in delete:
                 transaction.delete(key.digest, db=self._frames)
                 transaction.delete(key.digest, db=self._index)
@@ -156,7 +97,7 @@ class LmdbFrames:
     def quarantine(self, key: ChunkKey, reason: str) -> None:
         """Deletes the frame and remembers why, for the first thousand of them."""
         note = json.dumps({"reason": reason, "at_s": time.time()}).encode()
-        with self._transaction(write=True) as transaction:
+        with self._env.transaction(write=True) as transaction:
             for table in (self._frames, self._index):
                 transaction.delete(key.digest, db=table)
             if transaction.stat(self._quarantine)["entries"] < _MAX_QUARANTINED:
@@ -164,11 +105,10 @@ class LmdbFrames:
 
     def file_bytes(self) -> int:
         """Length of the file on disk."""
-        return (self._path / "data.mdb").stat().st_size
+        return self._env.file_bytes()
 
     def close(self) -> None:
-        if os.getpid() == self._pid:
-            self._env.close()
+        self._env.close()
 
 
 def _record(entry: Entry) -> bytes:

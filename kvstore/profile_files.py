@@ -13,6 +13,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
+from kvstore.direct_io import sync_directory
 from kvstore.errors import InvalidRequest, MissingProfile, TierUnavailable
 
 _SUFFIX = ".safetensors"
@@ -70,13 +71,13 @@ class ProfileFiles:
         unfinished = path.with_suffix(".unfinished")
         try:
             self._directory.mkdir(exist_ok=True)
-            _sync_directory(self._directory.parent)
+            sync_directory(self._directory.parent)
             with unfinished.open("wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             unfinished.replace(path)
-            _sync_directory(self._directory)
+            sync_directory(self._directory)
         except OSError as error:
             with suppress(OSError):
                 unfinished.unlink()
@@ -97,11 +98,3 @@ class ProfileFiles:
 
 def _is_profile(path: Path) -> bool:
     return path.suffix == _SUFFIX and _FINGERPRINT.fullmatch(path.stem) is not None and path.is_file()
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -104,7 +104,7 @@ def _check(tier: DiskReader | DiskTier, hidden: bool) -> _Verdict:
         task = bar.add_task("verifying", total=sum(entry.size_bytes for entry in entries))
         for entry in entries:
             frame = tier.get(entry.key)
-            problem = None if frame is None else frame_problem(entry.key, frame)
+            problem = _rejection(tier, entry.key) if frame is None else frame_problem(entry.key, frame)
             if problem is not None:
                 damaged.append(_Damaged(entry.key, entry.size_bytes, problem))
             elif frame is not None:
@@ -114,6 +114,12 @@ def _check(tier: DiskReader | DiskTier, hidden: bool) -> _Verdict:
                     needed[fingerprint] = None
             bar.advance(task, entry.size_bytes)
     return _Verdict(whole, whole_bytes, damaged, _check_profiles(tier, needed))
+
+
+def _rejection(tier: DiskReader | DiskTier, key: ChunkKey) -> str | None:
+    """Why the tier gives no frame; None when it has been evicted meanwhile."""
+    note = tier.quarantined().get(str(key))
+    return str(note["reason"]) if note else None
 
 
 def _check_profiles(tier: DiskReader | DiskTier, needed: Iterable[str]) -> _Profiles:

@@ -1,10 +1,8 @@
-"""DiskTier keeps the tier contract, and what it acknowledged is there when it is opened again."""
-
-import json
+"""Tiers on disk keep the tier contract, and what they acknowledged is there when they are opened again."""
 
 import pytest
 
-from kvstore import DiskTier, InvalidRequest, Metrics, NoEviction, disk
+from kvstore import DiskTier, InvalidRequest, LmdbTier, Metrics, NoEviction, disk, disk_log, lmdb_tier
 from kvstore.testing import FRAME_BYTES, QuotaContract, TierContract, frame, frames, key, prompt
 
 
@@ -13,12 +11,14 @@ class TestDiskTier(TierContract):
         return DiskTier(tmp_path, capacity_bytes)
 
 
-class TestDiskTierInSmallGroups(TierContract):
-    """As above, with a transaction for every second frame of a put."""
+class TestDiskTierOfSmallSegments(TierContract):
+    """As above, with a commit for every second frame, files that hold three, and little room beyond what is held."""
 
     @pytest.fixture(autouse=True)
-    def small_groups(self, monkeypatch):
-        monkeypatch.setattr(disk, "_GROUP_BYTES", 2 * FRAME_BYTES)
+    def small_segments(self, monkeypatch):
+        monkeypatch.setattr(disk_log, "_GROUP_BYTES", 16_384)
+        monkeypatch.setattr(disk, "_MIN_SEGMENT_BYTES", 24_576)
+        monkeypatch.setattr(disk, "_EXTRA_BYTES", 400_000)
 
     def make_tier(self, tmp_path, capacity_bytes):
         return DiskTier(tmp_path, capacity_bytes)
@@ -29,23 +29,44 @@ class TestDiskTierQuotas(QuotaContract):
         return DiskTier(tmp_path, capacity_bytes, quotas=quotas)
 
 
-def test_frames_are_there_after_reopening(tmp_path):
+class TestLmdbTier(TierContract):
+    def make_tier(self, tmp_path, capacity_bytes):
+        return LmdbTier(tmp_path, capacity_bytes)
+
+
+class TestLmdbTierInSmallGroups(TierContract):
+    """As above, with a transaction for every second frame of a put."""
+
+    @pytest.fixture(autouse=True)
+    def small_groups(self, monkeypatch):
+        monkeypatch.setattr(lmdb_tier, "_GROUP_BYTES", 2 * FRAME_BYTES)
+
+    def make_tier(self, tmp_path, capacity_bytes):
+        return LmdbTier(tmp_path, capacity_bytes)
+
+
+class TestLmdbTierQuotas(QuotaContract):
+    def make_tier(self, tmp_path, capacity_bytes, quotas):
+        return LmdbTier(tmp_path, capacity_bytes, quotas=quotas)
+
+
+def test_frames_are_there_after_reopening(tmp_path, durable):
     keys = prompt("a", 3)
-    with DiskTier(tmp_path, 100_000) as tier:
+    with durable(tmp_path, 100_000) as tier:
         tier.put(frames(keys))
         tier.delete(keys[2])
-    with DiskTier(tmp_path, 100_000) as tier:
+    with durable(tmp_path, 100_000) as tier:
         assert tier.match(keys) == 2
         assert [tier.get(each) for each in keys] == [frame(keys[0]), frame(keys[1]), None]
         assert tier.size_bytes == 2 * FRAME_BYTES
 
 
-def test_a_lowered_budget_evicts_when_opening(tmp_path):
-    with DiskTier(tmp_path, 10 * FRAME_BYTES) as tier:
+def test_a_lowered_budget_evicts_when_opening(tmp_path, durable):
+    with durable(tmp_path, 10 * FRAME_BYTES) as tier:
         tier.put(frames(prompt("old", 4)))
         tier.put(frames(prompt("new", 4)))
     metrics = Metrics()
-    with DiskTier(tmp_path, 5 * FRAME_BYTES, metrics=metrics) as tier:
+    with durable(tmp_path, 5 * FRAME_BYTES, metrics=metrics) as tier:
         assert tier.match(prompt("new", 4)) == 4
         assert tier.match(prompt("old", 4)) == 1
         assert tier.size_bytes == 5 * FRAME_BYTES
@@ -53,22 +74,22 @@ def test_a_lowered_budget_evicts_when_opening(tmp_path):
     assert metrics.snapshot()["chunks_evicted"] == 3
 
 
-def test_a_raised_budget_gives_room_when_opening(tmp_path):
-    with DiskTier(tmp_path, 3 * FRAME_BYTES) as tier:
+def test_a_raised_budget_gives_room_when_opening(tmp_path, durable):
+    with durable(tmp_path, 3 * FRAME_BYTES) as tier:
         assert tier.put(frames(prompt("a", 5))) == 3
-    with DiskTier(tmp_path, 10**9) as tier:
+    with durable(tmp_path, 10**9) as tier:
         assert tier.put(frames(prompt("a", 5))) == 5
 
 
-def test_the_order_of_use_survives_reopening(tmp_path):
+def test_the_order_of_use_survives_reopening(tmp_path, durable):
     now = [1_795_000_000.0]
-    with DiskTier(tmp_path, 10 * FRAME_BYTES, clock=lambda: now[0]) as tier:
+    with durable(tmp_path, 10 * FRAME_BYTES, clock=lambda: now[0]) as tier:
         for name in ("a", "b", "c"):
             now[0] += 1
             tier.put(frames(prompt(name, 3)))
         now[0] += 1
         tier.touch(prompt("a", 3))
-    with DiskTier(tmp_path, 10 * FRAME_BYTES) as tier:
+    with durable(tmp_path, 10 * FRAME_BYTES) as tier:
         gone = []
         for number in range(7):
             held = {name: tier.match(prompt(name, 3)) for name in "abc"}
@@ -78,68 +99,70 @@ def test_the_order_of_use_survives_reopening(tmp_path):
 
 
 @pytest.mark.parametrize("touched", [False, True])
-def test_a_prefix_does_not_go_before_its_suffix_after_reopening(tmp_path, touched):
+def test_a_prefix_does_not_go_before_its_suffix_after_reopening(tmp_path, durable, touched):
     keys = prompt("a", 30)
-    with DiskTier(tmp_path, 40 * FRAME_BYTES, clock=lambda: 1_795_000_000.0) as tier:
+    with durable(tmp_path, 40 * FRAME_BYTES, clock=lambda: 1_795_000_000.0) as tier:
         tier.put(frames(keys[:20]))
         tier.put(frames(keys[20:]), prefix=keys[:20])
         if touched:
             tier.touch(keys)
-    with DiskTier(tmp_path, 12 * FRAME_BYTES) as tier:
+    with durable(tmp_path, 12 * FRAME_BYTES) as tier:
         assert tier.match(keys) == 12
 
 
-def test_hits_that_are_pending_when_closing_are_kept(tmp_path):
+def test_hits_that_are_pending_when_closing_are_kept(tmp_path, durable):
     keys = prompt("a", 2)
-    with DiskTier(tmp_path, 100_000, clock=lambda: 100.0) as tier:
+    with durable(tmp_path, 100_000, clock=lambda: 100.0) as tier:
         tier.put(frames(keys))
-    with DiskTier(tmp_path, 100_000, clock=lambda: 200.0) as tier:
+    with durable(tmp_path, 100_000, clock=lambda: 200.0) as tier:
         tier.touch(keys)
         tier.touch(keys[:1])
-    with DiskTier(tmp_path, 100_000) as tier:
+    with durable(tmp_path, 100_000) as tier:
         entries = {entry.key: entry for entry in tier.entries()}
     assert [entries[each].hits for each in keys] == [2, 1]
     assert [entries[each].saved_at_s for each in keys] == [100.0, 100.0]
     assert entries[keys[0]].used_at_s == 200.0
 
 
-def test_a_hit_on_a_frame_since_replaced_does_not_bring_its_old_size_back(tmp_path):
-    with DiskTier(tmp_path, 100_000) as tier:
+def test_a_hit_on_a_frame_since_replaced_does_not_bring_its_old_size_back(tmp_path, durable):
+    with durable(tmp_path, 100_000) as tier:
         tier.put(frames([key("a")], num_bytes=10))
         tier.touch([key("a")])
         tier.put(frames([key("a")], num_bytes=5000))
-    with DiskTier(tmp_path, 100_000) as tier:
+    with durable(tmp_path, 100_000) as tier:
         assert tier.size_bytes == 5000
 
 
-def test_a_hit_on_a_frame_since_deleted_does_not_bring_it_back(tmp_path):
-    with DiskTier(tmp_path, 100_000) as tier:
+def test_a_hit_on_a_frame_since_deleted_does_not_bring_it_back(tmp_path, durable):
+    with durable(tmp_path, 100_000) as tier:
         tier.put(frames([key("a")]))
         tier.touch([key("a")])
         tier.delete(key("a"))
-    with DiskTier(tmp_path, 100_000) as tier:
+    with durable(tmp_path, 100_000) as tier:
         assert list(tier.entries()) == []
 
 
-def test_a_quarantined_frame_stays_away_until_it_is_put_again(tmp_path):
-    with DiskTier(tmp_path, 100_000) as tier:
+def test_a_quarantined_frame_stays_away_until_it_is_put_again(tmp_path, durable, reader_of):
+    with durable(tmp_path, 100_000) as tier:
         tier.put(frames([key("a")]))
         tier.quarantine(key("a"), "a flipped bit")
-    with DiskTier(tmp_path, 100_000) as tier:
+    with reader_of(tmp_path) as reader:
+        assert reader.quarantined()[str(key("a"))]["reason"] == "a flipped bit"
+    with durable(tmp_path, 100_000) as tier:
         assert tier.match([key("a")]) == 0
-        assert tier._frames.quarantined()[str(key("a"))]["reason"] == "a flipped bit"
         tier.put(frames([key("a")]))
         assert tier.get(key("a")) == frame(key("a"))
-        assert json.dumps(tier._frames.quarantined()) == "{}"
+    with reader_of(tmp_path) as reader:
+        assert reader.quarantined() == {}
 
 
 def test_without_eviction_what_does_not_fit_is_declined(tmp_path):
-    with DiskTier(tmp_path, 3 * FRAME_BYTES, policy=NoEviction) as tier:
+    with LmdbTier(tmp_path, 3 * FRAME_BYTES, policy=NoEviction) as tier:
         assert tier.put(frames(prompt("a", 2))) == 2
         assert tier.put(frames(prompt("b", 2))) == 1
         assert tier.match(prompt("a", 2)) == 2
 
 
-def test_a_budget_must_be_positive(tmp_path):
+def test_a_budget_must_be_positive(tmp_path, durable):
     with pytest.raises(InvalidRequest):
-        DiskTier(tmp_path, 0)
+        durable(tmp_path, 0)

@@ -1,4 +1,4 @@
-"""A full disk, a damaged file, a missing directory, a fork: reads go on where they can, and nothing wrong is served."""
+"""A full disk, a missing directory, a fork: reads go on where they can, and nothing wrong is served."""
 
 import logging
 import os
@@ -11,7 +11,7 @@ from contextlib import suppress
 import pytest
 
 from codec import Lossless
-from kvstore import DiskReader, DiskTier, KVStore, TierUnavailable
+from kvstore import KVStore, TierUnavailable
 from kvstore.testing import frame, frames, key, prompt
 from tests.kv import SPEC, bits, kv_of_any_bits
 from tests.kvstore.children import answer
@@ -52,10 +52,10 @@ def assert_goes_on_reading(tier, taken):
     assert sorted(entry.key for entry in tier.entries()) == sorted(taken)
 
 
-def test_a_full_disk_reads_on_and_writes_again_once_there_is_space(small_disk):
+def test_a_full_disk_reads_on_and_writes_again_once_there_is_space(small_disk, durable):
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(2 << 20))
-    with DiskTier(small_disk / "store", CAPACITY) as tier:
+    with durable(small_disk / "store", CAPACITY) as tier:
         taken = put_until_full(tier)
         for number in range(3):
             with pytest.raises(TierUnavailable):
@@ -63,13 +63,13 @@ def test_a_full_disk_reads_on_and_writes_again_once_there_is_space(small_disk):
         assert_goes_on_reading(tier, taken)
         ballast.unlink()
         assert tier.put(frames([key("again")], 100_000)) == 1
-    with DiskTier(small_disk / "store", CAPACITY) as tier:
+    with durable(small_disk / "store", CAPACITY) as tier:
         assert_goes_on_reading(tier, [*taken, key("again")])
 
 
-def test_a_store_on_a_full_disk_declines_counts_and_logs_once(small_disk, caplog):
+def test_a_store_on_a_full_disk_declines_counts_and_logs_once(small_disk, durable, caplog):
     ballast = small_disk / "ballast"
-    store = KVStore([DiskTier(small_disk / "store", CAPACITY)], Lossless(), chunk_tokens=4)
+    store = KVStore([durable(small_disk / "store", CAPACITY)], Lossless(), chunk_tokens=4)
     identity, kv = store.identity(SPEC), kv_of_any_bits(SPEC, 400)
     store.save(identity, range(40), kv.tokens(0, 40))
     with ballast.open("wb", buffering=0) as file, suppress(OSError):
@@ -90,9 +90,9 @@ def test_a_store_on_a_full_disk_declines_counts_and_logs_once(small_disk, caplog
     store.close()
 
 
-def put_beyond_a_file_size_limit(path):
+def put_beyond_a_file_size_limit(durable, path):
     limit_bytes, hard = 2 << 20, resource.getrlimit(resource.RLIMIT_FSIZE)[1]
-    with DiskTier(path, CAPACITY) as tier:
+    with durable(path, CAPACITY) as tier:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, hard))
         taken = put_until_full(tier)
         assert_goes_on_reading(tier, taken)
@@ -102,82 +102,20 @@ def put_beyond_a_file_size_limit(path):
     return len(taken)
 
 
-def test_a_file_size_limit_is_like_a_full_disk(tmp_path):
-    assert answer(put_beyond_a_file_size_limit, tmp_path) in range(5, 21)
+def test_a_file_size_limit_is_like_a_full_disk(tmp_path, durable):
+    assert answer(put_beyond_a_file_size_limit, durable, tmp_path) in range(5, 21)
 
 
-def garbage(data):
-    return b"\xa5" * len(data)
-
-
-DAMAGE = {
-    "garbage": garbage,
-    "short garbage": lambda data: b"garbage",
-    "zeros": lambda data: bytes(len(data)),
-    "half": lambda data: data[: len(data) // 2],
-    "a byte short": lambda data: data[:-1],
-    "the first two pages only": lambda data: data[:8192],
-    "garbage behind the first two pages": lambda data: data[:8192] + garbage(data[8192:]),
-}
-
-
-@pytest.fixture
-def filled(tmp_path):
-    with DiskTier(tmp_path, CAPACITY) as tier:
-        tier.put(frames(prompt("a", 20)))
-    return tmp_path
-
-
-@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
-def test_a_damaged_file_is_set_aside_and_the_tier_opens_empty(filled, damage, caplog):
-    file = filled / "frames" / "data.mdb"
-    damaged = damage(file.read_bytes())
-    file.write_bytes(damaged)
-    with DiskTier(filled, CAPACITY) as tier:
-        assert list(tier.entries()) == []
-        assert tier.put(frames(prompt("a", 2))) == 2
-    (aside,) = filled.glob("frames.damaged-*")
-    assert (aside / "data.mdb").read_bytes() == damaged
-    assert aside.name in caplog.text
-    with DiskTier(filled, CAPACITY) as tier:
-        assert tier.match(prompt("a", 20)) == 2
-
-
-def test_an_empty_file_opens_as_an_empty_tier(filled):
-    (filled / "frames" / "data.mdb").write_bytes(b"")
-    with DiskTier(filled, CAPACITY) as tier:
-        assert tier.match(prompt("a", 20)) == 0
-
-
-def test_a_whole_file_that_cannot_be_opened_now_is_not_set_aside(filled):
-    lock = filled / "frames" / "lock.mdb"
-    lock.unlink()
-    lock.mkdir()
-    with pytest.raises(TierUnavailable):
-        DiskTier(filled, CAPACITY)
-    lock.rmdir()
-    with DiskTier(filled, CAPACITY) as tier:
-        assert tier.match(prompt("a", 20)) == 20
-
-
-@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
-def test_a_reader_of_a_damaged_file_is_unavailable(filled, damage):
-    file = filled / "frames" / "data.mdb"
-    file.write_bytes(damage(file.read_bytes()))
-    with pytest.raises(TierUnavailable), DiskReader(filled) as reader:
-        list(reader.entries())
-
-
-def test_a_directory_that_cannot_be_made_is_unavailable(tmp_path):
+def test_a_directory_that_cannot_be_made_is_unavailable(tmp_path, durable):
     (tmp_path / "file").write_text("no directory")
     with pytest.raises(TierUnavailable):
-        DiskTier(tmp_path / "file" / "store", CAPACITY)
+        durable(tmp_path / "file" / "store", CAPACITY)
     with pytest.raises(TierUnavailable):
-        DiskTier(tmp_path / "file", CAPACITY)
+        durable(tmp_path / "file", CAPACITY)
 
 
 @pytest.mark.parametrize("use", ["get", "put", "delete", "quarantine"])
-def test_use_after_a_fork_is_unavailable_in_the_child_only(tmp_path, use):
+def test_use_after_a_fork_is_unavailable_in_the_child_only(tmp_path, durable, use):
     keys = prompt("a", 2)
     uses = {
         "get": lambda tier: tier.get(keys[0]),
@@ -185,23 +123,23 @@ def test_use_after_a_fork_is_unavailable_in_the_child_only(tmp_path, use):
         "delete": lambda tier: tier.delete(keys[0]),
         "quarantine": lambda tier: tier.quarantine(keys[0], "for a test"),
     }
-    with DiskTier(tmp_path, CAPACITY) as tier:
+    with durable(tmp_path, CAPACITY) as tier:
         tier.put(frames(keys))
         assert isinstance(answer(uses[use], tier), TierUnavailable)
         assert tier.get(keys[0]) == frame(keys[0])
 
 
-def test_closing_in_a_forked_child_leaves_the_parent_its_directory(tmp_path):
-    with DiskTier(tmp_path, CAPACITY) as tier:
+def test_closing_in_a_forked_child_leaves_the_parent_its_directory(tmp_path, durable):
+    with durable(tmp_path, CAPACITY) as tier:
         tier.put(frames(prompt("a", 2)))
         tier.touch(prompt("a", 2))
         assert answer(tier.close) is None
         assert tier.put(frames(prompt("b", 2))) == 2
-        assert isinstance(answer(DiskTier, tmp_path, CAPACITY), TierUnavailable)
+        assert isinstance(answer(durable, tmp_path, CAPACITY), TierUnavailable)
 
 
-def test_use_after_closing_is_unavailable(tmp_path):
-    tier = DiskTier(tmp_path, CAPACITY)
+def test_use_after_closing_is_unavailable(tmp_path, durable):
+    tier = durable(tmp_path, CAPACITY)
     tier.put(frames([key("a")]))
     tier.close()
     for use in (lambda: tier.get(key("a")), lambda: tier.put(frames([key("a")]))):

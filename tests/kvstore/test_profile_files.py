@@ -67,7 +67,7 @@ def test_the_newest_profile_comes_first(files, file):
 
 @pytest.mark.parametrize(
     "name",
-    ["", ".", "../frames/data.mdb", f"../{FINGERPRINT}", "/etc/passwd", FINGERPRINT.upper(), f"{FINGERPRINT}\n", "\0"],
+    ["", ".", "../index/data.mdb", f"../{FINGERPRINT}", "/etc/passwd", FINGERPRINT.upper(), f"{FINGERPRINT}\n", "\0"],
 )
 def test_nothing_but_a_fingerprint_becomes_a_file_name(name, files, file, tmp_path):
     (tmp_path / f"{FINGERPRINT}.safetensors").write_bytes(CONTENT)
@@ -107,7 +107,8 @@ def test_only_the_writer_of_a_directory_keeps_profiles(tmp_path):
             assert second.profiles() == [FINGERPRINT]
             assert second.profile(FINGERPRINT) == CONTENT
             assert second.profile_bytes == len(CONTENT)
-            assert second.file_bytes == (tmp_path / "frames" / "data.mdb").stat().st_size + len(CONTENT)
+            files = [*tmp_path.glob("index/data.mdb"), *tmp_path.glob("segments/*")]
+            assert second.file_bytes == sum(file.stat().st_size for file in files) + len(CONTENT)
 
 
 def _keep_on(pipe, path):

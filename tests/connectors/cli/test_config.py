@@ -68,13 +68,13 @@ def test_directory_of_something_else_is_refused_and_left_alone(run: Run, tmp_pat
 
 
 def test_file_cut_short_is_refused_and_left_alone(run: Run, store: Path):
-    with (store / "frames" / "data.mdb").open("r+b") as file:
+    with (store / "index" / "data.mdb").open("r+b") as file:
         file.truncate(3 * 4096)
     for command in (["ls"], ["verify"], ["verify", "--repair"], ["du"]):
         result = run(*command, "--store", store)
         assert result.exit_code == 2
         assert f"the store in {store} cannot be read" in result.stderr
-    assert (store / "frames" / "data.mdb").stat().st_size == 3 * 4096
+    assert (store / "index" / "data.mdb").stat().st_size == 3 * 4096
 
 
 def test_command_line_does_not_import_transformers():

@@ -93,3 +93,17 @@ def test_reading_commands_work_while_another_process_writes(run: Run, store: Pat
         assert not any(chunk["damaged"] for chunk in chunks)
         assert run("show", chunks[-1]["key"], "--store", store).exit_code in (0, 2), "2: evicted meanwhile"
         assert json_of(run("du", "--store", store, "--json"))["size_bytes"] <= 1 << 20
+
+
+def test_damage_that_the_tier_itself_finds_is_listed_and_repaired(run: Run, store: Path):
+    segment = min((store / "segments").iterdir())
+    data = bytearray(segment.read_bytes())
+    data[4096 + 10] ^= 1
+    segment.write_bytes(data)
+    for options in ([], ["--repair"]):
+        result = run("verify", *options, "--store", store, "--json")
+        shown = json_of(result)
+        assert (result.exit_code, shown["whole"]) == (1, 5)
+        assert [bad["problem"] for bad in shown["damaged"]] == ["its record on disk is damaged"]
+    assert run("verify", "--store", store).exit_code == 0
+    assert len(held(store)) == 5
