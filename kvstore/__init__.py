@@ -1,5 +1,6 @@
 """Keys, tiers, eviction, the store: bytes in, bytes out. Never an HTTP call, never a decode in a tier."""
 
+from kvstore.check import Checked, check_tier, frame_problem
 from kvstore.disk import BlockingWriter, DiskReader, DiskTier, open_disk
 from kvstore.errors import (
     CorruptFrame,
@@ -15,7 +16,8 @@ from kvstore.key import ChunkKey, Identity, LoRA, Multimodal, chunk_keys
 from kvstore.memory import MemoryTier
 from kvstore.metrics import Metrics
 from kvstore.profiles import codec_in, profile_in, profile_named
-from kvstore.store import DEFAULT_CHUNK_TOKENS, Checked, KVStore, PrefixMatch, Saved, frame_problem
+from kvstore.selection import ChunkTree, EntryFilter
+from kvstore.store import DEFAULT_CHUNK_TOKENS, KVStore, PrefixMatch, Saved
 from kvstore.tier import Entry, NoTier, Terms, Tier
 from kvstore.tiered import Tiers
 
@@ -25,10 +27,12 @@ __all__ = [
     "BlockingWriter",
     "Checked",
     "ChunkKey",
+    "ChunkTree",
     "CorruptFrame",
     "DiskReader",
     "DiskTier",
     "Entry",
+    "EntryFilter",
     "EvictionPolicy",
     "Identity",
     "InvalidRequest",
@@ -49,6 +53,7 @@ __all__ = [
     "TierUnavailable",
     "Tiers",
     "UnknownCodec",
+    "check_tier",
     "chunk_keys",
     "codec_in",
     "frame_problem",
