@@ -82,7 +82,11 @@ def _delete(path: Path, selected: set[ChunkKey], pinned: bool, hidden: bool) -> 
 
 def _confirmed(path: Path, doomed: list[Entry]) -> bool:
     """Only a terminal is asked; a program that got here meant it."""
-    return not sys.stdin.isatty() or typer.confirm(f"Delete {_told(doomed)} of {path}?", err=True)
+    return not _is_terminal() or typer.confirm(f"Delete {_told(doomed)} of {path}?", err=True)
+
+
+def _is_terminal() -> bool:
+    return sys.stdin.isatty()
 
 
 def _told(entries: list[Entry]) -> str:
