@@ -240,6 +240,14 @@ class DiskTier(Tier):
                 self._frames.commit(delete=[key])
             return held
 
+    def delete_all(self, keys: Sequence[ChunkKey]) -> int:
+        """In one transaction."""
+        with self._writing:
+            with self._lock:
+                held = [key for key in keys if self._ledger.drop(key)]
+            self._frames.commit(delete=held)
+            return len(held)
+
     def touch(self, keys: Sequence[ChunkKey]) -> None:
         """Remembered in memory and written with the next put, or on close."""
         self._note(keys, hits=1)

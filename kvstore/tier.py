@@ -76,6 +76,10 @@ class Tier(ABC):
     def delete(self, key: ChunkKey) -> bool:
         """Forgets a frame; False when it was not held."""
 
+    def delete_all(self, keys: Sequence[ChunkKey]) -> int:
+        """Forgets frames, each one before those it lies behind, and returns how many were held."""
+        return sum(self.delete(key) for key in keys)
+
     @abstractmethod
     def touch(self, keys: Sequence[ChunkKey]) -> None:
         """Notes that these chunks, a prompt's first one first, were used: the last ages first."""

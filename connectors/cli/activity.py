@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from heapq import nlargest
 from pathlib import Path
@@ -55,33 +55,39 @@ class Watcher:
 
     def __init__(self, path: Path, num_hottest: int) -> None:
         self._path, self._num_hottest = path, num_hottest
-        self._hits_before: dict[ChunkKey, int] | None = None
+        self._hits_before: dict[bytes, int] | None = None  # by digest, which hashes sooner than a ChunkKey
         self._models: dict[ChunkKey, str] = {}
 
     def look(self) -> Look:
         """Raises TierUnavailable when there is no store any more."""
         with open_reader(self._path) as reader:
-            tree = ChunkTree(reader.entries())
-            hits = {entry.key: entry.hits for entry in tree.prefix_first()}
+            entries = list(reader.entries())
+            hits = {entry.key.digest: entry.hits for entry in entries}
             before = hits if self._hits_before is None else self._hits_before
-            activity = self._activity(reader, tree, before)
-            hottest = self._hottest(reader, tree)
+            changed = [entry for entry in entries if before.get(entry.key.digest) != entry.hits]
+            tree = ChunkTree(entries)
+            look = Look(
+                len(entries),
+                sum(entry.size_bytes for entry in entries),
+                len(before.keys() - hits.keys()),
+                self._activity(reader, tree, changed, before),
+                self._hottest(reader, tree),
+            )
         self._hits_before = hits
-        self._models = {key: model for key, model in self._models.items() if key in hits}
-        size_bytes = sum(entry.size_bytes for entry in tree.prefix_first())
-        return Look(len(tree), size_bytes, len(before.keys() - hits.keys()), activity, hottest)
+        self._models = {key: model for key, model in self._models.items() if key.digest in hits}
+        return look
 
-    def _activity(self, reader: DiskReader, tree: ChunkTree, before: dict[ChunkKey, int]) -> list[Activity]:
+    def _activity(
+        self, reader: DiskReader, tree: ChunkTree, changed: Sequence[Entry], before: Mapping[bytes, int]
+    ) -> list[Activity]:
         found: dict[tuple[str, str], Activity] = {}
-        for first, entry in _with_first(tree):
-            loaded = entry.hits - before.get(entry.key, 0)
-            if entry.key not in before or loaded > 0:
-                group = self._model(reader, first), entry.terms.tenant
-                of_group = found.setdefault(group, Activity(*group))
-                of_group.loaded += max(loaded, 0)
-                if entry.key not in before:
-                    of_group.saved += 1
-                    of_group.saved_bytes += entry.size_bytes
+        for entry in changed:
+            group = self._model(reader, tree.path(entry.key)[0]), entry.terms.tenant
+            of_group = found.setdefault(group, Activity(*group))
+            of_group.loaded += max(entry.hits - before.get(entry.key.digest, 0), 0)
+            if entry.key.digest not in before:
+                of_group.saved += 1
+                of_group.saved_bytes += entry.size_bytes
         return sorted(found.values(), key=lambda activity: -(activity.saved + activity.loaded))
 
     def _hottest(self, reader: DiskReader, tree: ChunkTree) -> list[HotPrompt]:
@@ -102,11 +108,3 @@ class Watcher:
             held = read_held(reader, first)
             self._models[first.key] = held.model if held else "(gone)"
         return self._models[first.key]
-
-
-def _with_first(tree: ChunkTree) -> Iterator[tuple[Entry, Entry]]:
-    """Every entry behind the first one of its prompt that is held."""
-    firsts: dict[ChunkKey | None, Entry] = {}
-    for entry in tree.prefix_first():
-        firsts[entry.key] = firsts.get(entry.parent, entry)
-        yield firsts[entry.key], entry

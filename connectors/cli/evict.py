@@ -21,8 +21,10 @@ from connectors.cli.options import (
     TenantOption,
     UnusedForOption,
 )
-from connectors.cli.output import print_json, print_line, progress
+from connectors.cli.output import counted, print_json, print_line, progress
 from kvstore import ChunkKey, ChunkTree, Entry, InvalidRequest
+
+_TOGETHER = 1000  # chunks deleted in one go
 
 
 def evict(
@@ -61,8 +63,8 @@ def evict(
     if as_json:
         print_json({"chunks": len(doomed), "size_bytes": _bytes_of(doomed), "deleted": go})
     else:
-        verb = "are deleted" if go else "would be deleted" if dry_run else "fit: nothing is deleted"
-        print_line(f"{path}: {_told(doomed)} {verb}.")
+        done = "deleted" if go else "would be deleted" if dry_run else "fit, nothing is deleted"
+        print_line(f"{path}: {_told(doomed)}: {done}.")
 
 
 def _doomed(tree: ChunkTree, selected: set[ChunkKey], pinned: bool) -> list[Entry]:
@@ -75,8 +77,10 @@ def _delete(path: Path, selected: set[ChunkKey], pinned: bool, hidden: bool) -> 
     """Deletes what is there of the selected chunks now that nobody else writes; returns what that was."""
     with open_writer(path) as writer, progress(hidden) as bar:
         doomed = _doomed(ChunkTree(writer.entries()), selected, pinned)
-        for entry in bar.track(doomed, description="deleting"):
-            writer.delete(entry.key)
+        task = bar.add_task("deleting", total=len(doomed))
+        for start in range(0, len(doomed), _TOGETHER):
+            together = [entry.key for entry in doomed[start : start + _TOGETHER]]
+            bar.advance(task, writer.delete_all(together))
     return doomed
 
 
@@ -90,7 +94,7 @@ def _is_terminal() -> bool:
 
 
 def _told(entries: list[Entry]) -> str:
-    return f"{len(entries)} chunks of {format_bytes(_bytes_of(entries))}"
+    return f"{counted(len(entries), 'chunk')} of {format_bytes(_bytes_of(entries))}"
 
 
 def _bytes_of(entries: list[Entry]) -> int:

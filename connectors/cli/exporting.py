@@ -21,7 +21,7 @@ from connectors.cli.options import (
     TenantOption,
     UnusedForOption,
 )
-from connectors.cli.output import print_json, print_line, progress
+from connectors.cli.output import counted, print_json, print_line, progress
 from kvstore import ChunkTree, DiskReader, Entry, MissingProfile, frame_problem, profile_named
 from kvstore.archive import ArchiveWriter
 
@@ -61,7 +61,7 @@ def export(
             }
         )
     else:
-        print_line(f"{out}: {len(exported)} chunks of {format_bytes(size_bytes)}.")
+        print_line(f"{out}: {counted(len(exported), 'chunk')} of {format_bytes(size_bytes)}.")
         for entry, problem in damaged.items():
             print_line(f"Left out, damaged: {str(entry.key)[:12]}: {problem}")
         for fingerprint in absent:

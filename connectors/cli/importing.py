@@ -13,7 +13,7 @@ from codec import CorruptFrame, Profile, UnsupportedRotary, read_header
 from connectors.byte_size import format_bytes
 from connectors.cli.holdings import create_writer, store_path
 from connectors.cli.options import JsonOption, StoreOption
-from connectors.cli.output import print_json, print_line, print_table, progress
+from connectors.cli.output import counted, print_json, print_line, print_table, progress
 from kvstore import ChunkKey, ChunkTree, DiskTier, Entry, frame_problem, profile_named
 from kvstore.archive import ArchiveReader, CorruptArchive
 
@@ -173,7 +173,8 @@ def _as_json(outcome: _Outcome) -> dict[str, Any]:
 
 
 def _print(path: Path, outcome: _Outcome) -> None:
-    print_line(f"{path}: {len(outcome.imported)} chunks of {format_bytes(outcome.imported_bytes)} are imported.")
+    taken = counted(len(outcome.imported), "chunk")
+    print_line(f"{path}: {taken} of {format_bytes(outcome.imported_bytes)} imported.")
     if outcome.held:
         print_line(f"{outcome.held} were held already.")
     if outcome.expired:

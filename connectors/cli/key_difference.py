@@ -7,6 +7,7 @@ from typing import Any
 
 from connectors.cli.holdings import Held, quality_of
 from connectors.cli.miss import Answer, header_of, identity_of_chunk, named, num_held, span
+from connectors.cli.output import counted
 from connectors.cli.prompt_difference import Prompt
 from kvstore import ChunkKey, ChunkTree, chunk_keys
 
@@ -35,14 +36,16 @@ def compare_prompt_with_key(tree: ChunkTree, prompt: Prompt, chunk: Held) -> Ans
     shared = max((place + 1 for place, key in enumerate(keys) if key in places), default=0)
     num_chunks, held = 1 + max(places.values()), num_held(tree, keys)
     if shared == num_chunks:
-        first = f"The prompt reaches the chunk: all {shared} chunks up to it are the prompt's own."
+        first = f"The prompt reaches the chunk: {counted(shared, 'chunk')} up to it, all the prompt's own."
     elif shared == len(keys):
         first = (
-            f"The prompt ends before the chunk: its {shared} full chunks of {size} tokens are shared, "
+            f"The prompt ends before the chunk: {counted(shared, 'full chunk')} of {size} tokens shared, "
             f"the key is of {span(num_chunks - 1, size)}."
         )
     else:
-        first = f"They part in {span(shared, size)}, behind {shared} shared chunks: what differs is {_HASHED}."
+        first = (
+            f"They part in {span(shared, size)}, behind {counted(shared, 'shared chunk')}: what differs is {_HASHED}."
+        )
     more = [f"Asked for as {named(asker)}, {held} of the prompt's {len(keys)} full chunks are held."]
     return Answer(first, more, {"shared_chunks": shared, "held_chunks": held, "prompt_chunks": len(keys)})
 
@@ -52,8 +55,8 @@ def _where_they_part(shared: int, of_a: int, of_b: int, chunk_tokens: int) -> st
         return "They are the same chunk."
     if shared in (of_a, of_b):
         shorter, longer = ("A", "B") if shared == of_a else ("B", "A")
-        return f"They are of one prompt: {longer} lies {abs(of_a - of_b)} chunks behind {shorter}."
-    return f"They part in {span(shared, chunk_tokens)}, behind {shared} shared chunks: what differs is {_HASHED}."
+        return f"They are of one prompt: {longer} lies {counted(abs(of_a - of_b), 'chunk')} behind {shorter}."
+    return f"They part in {span(shared, chunk_tokens)}, behind {counted(shared, 'shared chunk')}: what differs is {_HASHED}."
 
 
 def _places(tree: ChunkTree, chunk: Held) -> dict[ChunkKey, int]:

@@ -63,6 +63,11 @@ def format_age(age_s: float) -> str:
     return f"{max(age_s, 0):.0f} s"
 
 
+def counted(number: int, noun: str) -> str:
+    """ "1 chunk", "2 chunks"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def plain_console() -> Console:
     """Plain text, never markup; as wide as the table where there is no terminal to fit into."""
     console = Console(markup=False, highlight=False, emoji=False)

@@ -9,7 +9,7 @@ import typer
 from connectors.byte_size import format_bytes
 from connectors.cli.holdings import find_entry, open_reader, open_writer, store_path
 from connectors.cli.options import EXACT_KEY, JsonOption, StoreOption
-from connectors.cli.output import print_json, print_line
+from connectors.cli.output import counted, print_json, print_line
 from kvstore import ChunkKey, ChunkTree, InvalidRequest, Tier
 
 KeysArgument = Annotated[list[str], typer.Argument(metavar="KEY...", help=EXACT_KEY)]
@@ -60,4 +60,4 @@ def _report(tier: Tier, as_json: bool) -> None:
     if as_json:
         print_json({"pinned": [str(entry.key) for entry in pinned], "size_bytes": size_bytes})
     else:
-        print_line(f"{len(pinned)} chunks of {format_bytes(size_bytes)} are pinned now.")
+        print_line(f"Pinned now: {counted(len(pinned), 'chunk')} of {format_bytes(size_bytes)}.")

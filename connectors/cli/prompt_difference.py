@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from connectors.cli.miss import Answer, named, num_held, span
+from connectors.cli.output import counted
 from kvstore import ChunkTree, Identity, InvalidRequest, chunk_keys
 
 _AROUND = 8  # tokens of text shown on either side of the difference
@@ -63,13 +64,13 @@ def compare_prompts(tree: ChunkTree, a: Prompt, b: Prompt, askers: Sequence[Iden
 
 
 def _first_line(a: Prompt, b: Prompt, position: int, size: int) -> str:
-    shared = f"{position // size} chunks of {size} tokens are shared"
+    shared = f"{counted(position // size, 'chunk')} of {size} tokens shared"
     ends = position == len(a.token_ids), position == len(b.token_ids)
     if all(ends):
-        return f"The prompts are the same {position} tokens: {shared}; if nothing was reused, the identity differs."
+        return f"The prompts are the same {counted(position, 'token')}: {shared}; if nothing was reused, the identity differs."
     if any(ends):
         shorter, longer = ("A", "B") if ends[0] else ("B", "A")
-        return f"{longer} begins with all {position} tokens of {shorter}: {shared}."
+        return f"{longer} begins with all {counted(position, 'token')} of {shorter}: {shared}."
     ids = f"A has {_one(a, position)}, B has {_one(b, position)}"
     return f"They part at token {position}, in {span(position // size, size)}: {ids}; {shared}."
 
@@ -82,11 +83,10 @@ def _more(a: Prompt, b: Prompt, position: int, size: int, held: list[dict[str, A
             lines.append(f"{name}: ...{before} | {behind}...")
     for name, prompt in (("A", a), ("B", b)):
         if len(prompt.token_ids) < size:
-            lines.append(f"{name} has {len(prompt.token_ids)} tokens: less than a chunk, so nothing of it is kept.")
-    lines += [
-        f"As {of['identity']}: of A {of['a']} chunks are held, of B {of['b']} (its own and those shared)."
-        for of in held
-    ]
+            lines.append(
+                f"{name} has {counted(len(prompt.token_ids), 'token')}: less than a chunk, so nothing of it is kept."
+            )
+    lines += [f"As {of['identity']}: {of['a']} leading chunks of A are held, {of['b']} of B." for of in held]
     if not held:
         lines.append("No store at hand holds a chunk of either, without a LoRA adapter or images.")
     return lines

@@ -40,7 +40,7 @@ def top(
     """Watch a store: what it holds, what was saved and loaded in the last interval, the hottest prompts.
 
     Leave with q or Ctrl-C. Loads show when the writer writes them down: with its next save. A look reads
-    the whole index, about a second for 100,000 chunks; on large stores the interval grows so that looking
+    the whole index, some three seconds for 100,000 chunks; on large stores the interval grows so that looking
     takes a tenth of the time at most.
 
     Example: kvstore top --interval 5

@@ -33,18 +33,18 @@ def first_line(run: Run, *arguments: object) -> str:
 def test_prompts_part_at_a_token(run: Run, forked: Path, prompt):
     a, b = prompt("a", FORKED["a"]), prompt("b", FORKED["b"])
     line = first_line(run, a, b, "--store", forked)
-    assert line == ("They part at token 40, in tokens [32, 48): A has 40, B has 100; 2 chunks of 16 tokens are shared.")
+    assert line == ("They part at token 40, in tokens [32, 48): A has 40, B has 100; 2 chunks of 16 tokens shared.")
     facts = json_of(run("why-miss", a, b, "--store", forked, "--json"))
     assert facts["first_difference"] == {"position": 40, "a": 40, "b": 100}
     assert facts["shared_chunks"] == 2
-    by_tenant = {("acme" in held["identity"]): (held["a"], held["b"]) for held in facts["held"]}
+    by_tenant = {("tenant" in held["identity"]): (held["a"], held["b"]) for held in facts["held"]}
     assert by_tenant == {True: (4, 4), False: (2, 2)}
 
 
 def test_prompts_need_no_store(run: Run, prompt):
-    assert "0 chunks of 128 tokens are shared" in first_line(run, prompt("a", [1, 2]), prompt("b", [1, 3]))
+    assert "0 chunks of 128 tokens shared" in first_line(run, prompt("a", [1, 2]), prompt("b", [1, 3]))
     assert "B begins with all 2 tokens of A" in first_line(run, prompt("a", [1, 2]), prompt("b", [1, 2, 3]))
-    assert "the same 1 tokens" in first_line(run, prompt("a", [1]), prompt("b", [1]))
+    assert "the same 1 token:" in first_line(run, prompt("a", [1]), prompt("b", [1]))
     assert "less than a chunk" in run("why-miss", prompt("a", [1]), prompt("b", [2])).stdout
 
 
@@ -100,7 +100,7 @@ def test_a_prompt_and_a_key(run: Run, forked: Path, prompt):
     assert "4 of the prompt's 4 full chunks are held" in run("why-miss", key, a, "--store", forked).stdout
     assert "reaches the chunk" in first_line(run, prompt("b", FORKED["b"]), key, "--store", forked)
     ended = first_line(run, prompt("c", FORKED["b"][:20]), key, "--store", forked)
-    assert ended.startswith("The prompt ends before the chunk: its 1 full chunks of 16 tokens are shared")
+    assert ended.startswith("The prompt ends before the chunk: 1 full chunk of 16 tokens shared")
 
 
 def test_a_gap_before_a_chunk_is_said(run: Run, forked: Path):
@@ -108,7 +108,7 @@ def test_a_gap_before_a_chunk_is_said(run: Run, forked: Path):
     with DiskTier(forked, 1 << 20) as disk:
         disk.delete(keys[0])
     result = run("why-miss", keys[2], keys[3], "--store", forked)
-    assert "B lies 1 chunks behind A" in result.stdout
+    assert "B lies 1 chunk behind A" in result.stdout
     assert "A chunk before one of them is gone" in result.stdout
 
 
