@@ -11,8 +11,6 @@ from connectors.cli.output import counted
 from connectors.cli.prompt_difference import Prompt
 from kvstore import ChunkKey, ChunkTree, chunk_keys
 
-_HASHED = "the tokens, a LoRA adapter, or images in them: of these a key tells nothing"
-
 
 def compare_keys(tree: ChunkTree, a: Held, b: Held) -> Answer:
     """Of two chunks of one store."""
@@ -25,7 +23,9 @@ def compare_keys(tree: ChunkTree, a: Held, b: Held) -> Answer:
     shared = max((place + 1 for key, place in places_a.items() if key in places_b), default=0)
     whole = tree.reachable(a.entry.key) and tree.reachable(b.entry.key)
     more = [] if whole else ["A chunk before one of them is gone: what lies in front of the gap cannot be compared."]
-    first = _where_they_part(shared, 1 + max(places_a.values()), 1 + max(places_b.values()), header_of(a).num_tokens)
+    known_from = max(min(places_a.values()), min(places_b.values()))
+    last_a, last_b = max(places_a.values()), max(places_b.values())
+    first = _how_they_relate(shared, last_a, last_b, known_from, header_of(a).num_tokens)
     return Answer(first, more, {"differs": {}, "shared_chunks": shared, "nothing_missing_before": whole})
 
 
@@ -43,20 +43,30 @@ def compare_prompt_with_key(tree: ChunkTree, prompt: Prompt, chunk: Held) -> Ans
             f"the key is of {span(num_chunks - 1, size)}."
         )
     else:
-        first = (
-            f"They part in {span(shared, size)}, behind {counted(shared, 'shared chunk')}: what differs is {_HASHED}."
-        )
+        first = _parting(shared, min(places.values()), size)
     more = [f"Asked for as {named(asker)}, {held} of the prompt's {len(keys)} full chunks are held."]
     return Answer(first, more, {"shared_chunks": shared, "held_chunks": held, "prompt_chunks": len(keys)})
 
 
-def _where_they_part(shared: int, of_a: int, of_b: int, chunk_tokens: int) -> str:
-    if shared == of_a == of_b:
+def _how_they_relate(shared: int, last_a: int, last_b: int, known_from: int, chunk_tokens: int) -> str:
+    """`last_a` and `last_b` say which of its prompt's chunks each is, from 0; otherwise as `_parting`."""
+    if shared == last_a + 1 == last_b + 1:
         return "They are the same chunk."
-    if shared in (of_a, of_b):
-        shorter, longer = ("A", "B") if shared == of_a else ("B", "A")
-        return f"They are of one prompt: {longer} lies {counted(abs(of_a - of_b), 'chunk')} behind {shorter}."
-    return f"They part in {span(shared, chunk_tokens)}, behind {counted(shared, 'shared chunk')}: what differs is {_HASHED}."
+    if shared in (last_a + 1, last_b + 1):
+        shorter, longer = ("A", "B") if last_a < last_b else ("B", "A")
+        return f"They are of one prompt: {longer} lies {counted(abs(last_a - last_b), 'chunk')} behind {shorter}."
+    return _parting(shared, known_from, chunk_tokens)
+
+
+def _parting(shared: int, known_from: int, chunk_tokens: int) -> str:
+    """`shared` leading chunks are known to be; of chunks before `known_from` nothing is held."""
+    if not shared and known_from:
+        return (
+            f"They part before the end of {span(known_from, chunk_tokens)}; chunks before it that could tell are gone."
+        )
+    hashed = "tokens or images" if shared else "tokens, images or LoRA adapter"  # what is shared is of one adapter
+    where = f"in {span(shared, chunk_tokens)}, behind {counted(shared, 'shared chunk')}"
+    return f"They part {where}: their {hashed} differ, which a key only hashes."
 
 
 def _places(tree: ChunkTree, chunk: Held) -> dict[ChunkKey, int]:

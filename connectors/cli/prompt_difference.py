@@ -67,7 +67,8 @@ def _first_line(a: Prompt, b: Prompt, position: int, size: int) -> str:
     shared = f"{counted(position // size, 'chunk')} of {size} tokens shared"
     ends = position == len(a.token_ids), position == len(b.token_ids)
     if all(ends):
-        return f"The prompts are the same {counted(position, 'token')}: {shared}; if nothing was reused, the identity differs."
+        same = f"The prompts are the same {counted(position, 'token')}: {shared}"
+        return f"{same}; if nothing was reused, the identity differs."
     if any(ends):
         shorter, longer = ("A", "B") if ends[0] else ("B", "A")
         return f"{longer} begins with all {counted(position, 'token')} of {shorter}: {shared}."

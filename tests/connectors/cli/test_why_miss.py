@@ -71,7 +71,7 @@ def test_keys_of_prompts_that_part(run: Run, forked: Path):
     a, b = keys_of("a"), keys_of("b")
     line = first_line(run, str(a[3])[:8], b[2], "--store", forked)
     assert line.startswith("They part in tokens [32, 48), behind 2 shared chunks: ")
-    assert "LoRA" in line
+    assert "their tokens or images differ" in line
     facts = json_of(run("why-miss", a[3], b[2], "--store", forked, "--json"))
     assert (facts["differs"], facts["shared_chunks"]) == ({}, 2)
 
@@ -98,6 +98,8 @@ def test_a_prompt_and_a_key(run: Run, forked: Path, prompt):
     line = first_line(run, a, key, "--store", forked)
     assert line.startswith("They part in tokens [32, 48), behind 2 shared chunks")
     assert "4 of the prompt's 4 full chunks are held" in run("why-miss", key, a, "--store", forked).stdout
+    other = first_line(run, prompt("z", range(9, 60)), key, "--store", forked)
+    assert "behind 0 shared chunks: their tokens, images or LoRA adapter differ" in other
     assert "reaches the chunk" in first_line(run, prompt("b", FORKED["b"]), key, "--store", forked)
     ended = first_line(run, prompt("c", FORKED["b"][:20]), key, "--store", forked)
     assert ended.startswith("The prompt ends before the chunk: 1 full chunk of 16 tokens shared")
@@ -110,6 +112,11 @@ def test_a_gap_before_a_chunk_is_said(run: Run, forked: Path):
     result = run("why-miss", keys[2], keys[3], "--store", forked)
     assert "B lies 1 chunk behind A" in result.stdout
     assert "A chunk before one of them is gone" in result.stdout
+    with DiskTier(forked, 1 << 20) as disk:
+        disk.delete(keys_of("b")[2])
+        disk.delete(keys[1])
+    line = first_line(run, keys[2], keys_of("b")[3], "--store", forked)
+    assert line.startswith("They part before the end of tokens [48, 64)")
 
 
 def test_what_is_neither_file_nor_key_is_an_error(run: Run, forked: Path, tmp_path: Path):
