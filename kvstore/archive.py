@@ -86,13 +86,16 @@ class ArchiveWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if error is None:
-            manifest = {"kvstore_archive": _VERSION, "chunks": [_as_json(chunk) for chunk in self._chunks]}
-            self._write(_MANIFEST, json.dumps(manifest, indent=1).encode())
+        try:
+            if error is None:
+                manifest = {"kvstore_archive": _VERSION, "chunks": [_as_json(chunk) for chunk in self._chunks]}
+                self._write(_MANIFEST, json.dumps(manifest, indent=1).encode())
             self._zip.close()
-            self._unfinished.replace(self._path)
-        else:
-            self._zip.close()
+            if error is None:
+                self._unfinished.replace(self._path)
+        except OSError as failure:
+            raise InvalidRequest(f"{self._path} cannot be written: {failure.strerror}") from failure
+        finally:
             self._unfinished.unlink(missing_ok=True)
 
 

@@ -18,13 +18,14 @@ from typing import Annotated, Any
 import typer
 from rich.console import Group
 from rich.live import Live
+from rich.table import Table
 from rich.text import Text
 
 from connectors.byte_size import format_bytes
 from connectors.cli.activity import Look, Watcher
 from connectors.cli.holdings import store_path
 from connectors.cli.options import StoreOption
-from connectors.cli.output import plain_console, table_of
+from connectors.cli.output import counted, plain_console, table_of
 from connectors.settings import load_settings
 
 _MOST_OF_THE_TIME = 0.1  # what looking may take of it, however large the store
@@ -107,12 +108,13 @@ def _frame(look: Look, path: str, budget_bytes: int | None) -> Group:
         (str(hot.key)[:12], hot.model, hot.tenant, str(hot.hits), str(hot.chunks), format_bytes(hot.size_bytes))
         for hot in look.hottest
     ]
-    return Group(
-        Text(f"{datetime.now():%H:%M:%S}  {path}: {look.chunks} chunks, {format_bytes(look.size_bytes)}{of_budget}"),
-        Text(f"since the last look: {look.evicted} gone"),
-        table_of(["model", "tenant", "saved>", "bytes>", "loaded>"], activity),
-        table_of(["hottest prompt", "model", "tenant", "hits>", "chunks>", "size>"], hottest),
-    )
+    held = f"{counted(look.chunks, 'chunk')}, {format_bytes(look.size_bytes)}{of_budget}"
+    parts: list[Text | Table] = [Text(f"{datetime.now():%H:%M:%S}  {path}: {held}; {look.evicted} gone since before")]
+    if activity:
+        parts.append(table_of(["model", "tenant", "saved>", "bytes>", "loaded>"], activity))
+    if hottest:
+        parts.append(table_of(["hottest prompt", "model", "tenant", "hits>", "chunks>", "size>"], hottest))
+    return Group(*parts)
 
 
 def _as_json(look: Look, budget_bytes: int | None) -> dict[str, Any]:

@@ -33,6 +33,8 @@ def test_a_look_tells_what_happened_since_the_one_before(forked: Path):
 
 
 def test_once_prints_a_frame(run: Run, forked: Path):
+    with kvstore_of(forked, 1_800_000_000) as kvstore:
+        kvstore.load(kvstore.match(kvstore.identity(SPECS["lossless"], "acme"), FORKED["a"]))
     result = run("top", "--once", "--interval", "0.1", "--store", forked)
     assert result.exit_code == 0
     assert "8 chunks" in result.stdout
