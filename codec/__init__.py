@@ -2,7 +2,7 @@
 
 from codec.cachegen import CacheGen
 from codec.chunk import bytes_needed, decode_chunk, decode_layers, encode_chunk
-from codec.codec import Codec, LayerCodec
+from codec.codec import Codec, LayerCodec, identity_of
 from codec.errors import CorruptFrame, KVCacheError, MissingProfile, SpecMismatch, UnknownCodec
 from codec.frame import Frame, FrameHeader, read_header
 from codec.int4 import Int4
@@ -43,6 +43,7 @@ __all__ = [
     "decode_chunk",
     "decode_layers",
     "encode_chunk",
+    "identity_of",
     "read_header",
     "register",
     "registered",

@@ -75,7 +75,12 @@ class Codec(ABC):
 
     def identity(self) -> str:
         """What a reader must ask for to be given these numbers: part of every ChunkKey."""
-        return f"{self.id}{json.dumps(self.params(), sort_keys=True, separators=(',', ':'))}"
+        return identity_of(self.id, self.params())
+
+
+def identity_of(codec_id: str, params: Mapping[str, Any]) -> str:
+    """`Codec.identity()` of the codec with these parameters, which need not be installed."""
+    return f"{codec_id}{json.dumps(params, sort_keys=True, separators=(',', ':'))}"
 
 
 class LayerCodec(Codec):

@@ -2,6 +2,7 @@
 
 from kvstore.admission import Admission, SecondSight
 from kvstore.breaker import Breaker
+from kvstore.check import Checked, check_tier, frame_problem
 from kvstore.cost import AlwaysLoad, CostModel, Held, Plan
 from kvstore.disk import DiskTier, open_disk
 from kvstore.disk_reader import DiskReader
@@ -21,7 +22,8 @@ from kvstore.memory import MemoryTier
 from kvstore.metrics import Metrics
 from kvstore.profiles import codec_in, profile_in, profile_named
 from kvstore.s3fifo import S3FIFO
-from kvstore.store import DEFAULT_CHUNK_TOKENS, Checked, KVStore, PrefixMatch, Saved, frame_problem
+from kvstore.selection import ChunkTree, EntryFilter
+from kvstore.store import DEFAULT_CHUNK_TOKENS, KVStore, PrefixMatch, Saved
 from kvstore.tier import Entry, NoTier, Terms, Tier
 from kvstore.tiered import Tiers
 from kvstore.writer_lock import BlockingWriter
@@ -36,11 +38,13 @@ __all__ = [
     "Breaker",
     "Checked",
     "ChunkKey",
+    "ChunkTree",
     "CorruptFrame",
     "CostModel",
     "DiskReader",
     "DiskTier",
     "Entry",
+    "EntryFilter",
     "EvictionPolicy",
     "Held",
     "Identity",
@@ -66,6 +70,7 @@ __all__ = [
     "TierUnavailable",
     "Tiers",
     "UnknownCodec",
+    "check_tier",
     "chunk_keys",
     "codec_in",
     "frame_problem",

@@ -66,8 +66,11 @@ class DiskTier(DiskReader):
         metrics: Metrics | None = None,
         clock: Callable[[], float] = time.time,
         quotas: Mapping[str, int] | None = None,
+        evicts: bool = True,
     ) -> None:
         """Opens or creates the directory. A damaged index is set aside and made anew; `quotas` are bytes by tenant.
+
+        Unless it `evicts`, what does not fit is declined.
 
         Raises TierUnavailable when another process writes the directory, or it cannot be written, and
         InvalidRequest when the budget or a quota is not positive.
@@ -75,7 +78,8 @@ class DiskTier(DiskReader):
         for name, given in {"capacity_bytes": capacity_bytes, **(quotas or {})}.items():
             if given <= 0:
                 raise InvalidRequest(f"{name} is {given}; a tier needs a positive budget")
-        self._budget = Budget(capacity_bytes, capacity_bytes * 9 // 8 + _EXTRA_BYTES // 4, dict(quotas or {}))
+        record_bytes = capacity_bytes * 9 // 8 + _EXTRA_BYTES // 4
+        self._budget = Budget(capacity_bytes, record_bytes, dict(quotas or {}), evicts)
         self._limit_bytes = capacity_bytes * 5 // 4 + _EXTRA_BYTES
         self._metrics, self._uses = metrics or Metrics(), Uses()
         self._writing, self._pid = threading.Lock(), os.getpid()
@@ -186,23 +190,32 @@ class DiskTier(DiskReader):
         with self._changing():
             now_s = self._clock()
             dropped = self._commit(lambda change: change.drop(key))
-            self._forget(dropped)
+            self._forget([dropped])
             return dropped is not None and dropped.entry.terms.expires_at_s > now_s
 
     def quarantine(self, key: ChunkKey, reason: str) -> None:
         with self._changing():
-            self._forget(self._commit(lambda change: change.quarantine(key, reason)))
+            self._forget([self._commit(lambda change: change.quarantine(key, reason))])
 
-    def _forget(self, dropped: Located | None) -> None:
+    def _forget(self, dropped: Sequence[Located | None]) -> None:
         """No loss of power, or of the index, brings back what was dropped for good."""
         self._index.sync()
-        if dropped is not None:
-            self._segments.forget(dropped.place)
+        for each in dropped:
+            if each is not None:
+                self._segments.forget(each.place)
 
     def _reject(self, key: ChunkKey) -> None:
         self._metrics.count("chunks_corrupt")
         with suppress(TierUnavailable):
             super()._reject(key)
+
+    def delete_all(self, keys: Sequence[ChunkKey]) -> int:
+        """In one transaction."""
+        with self._changing():
+            now_s = self._clock()
+            dropped = self._commit(lambda change: [change.drop(key) for key in keys])
+            self._forget(dropped)
+            return sum(each is not None and each.entry.terms.expires_at_s > now_s for each in dropped)
 
     def touch(self, keys: Sequence[ChunkKey]) -> None:
         """Remembered in memory and written with the next change, after some thousand of them, or on close."""

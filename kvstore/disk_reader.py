@@ -121,6 +121,10 @@ class DiskReader(Tier):
         """Frames taken out of service, by the writer or by this reader, and why, by key in hex."""
         return self._index.quarantined() | {str(key): note for key, note in self._rejected.items()}
 
+    def rejection(self, key: ChunkKey) -> str | None:
+        note = self.quarantined().get(str(key))
+        return str(note["reason"]) if note else None
+
     def profile(self, fingerprint: str) -> bytes | None:
         return self._profiles.read(fingerprint)
 

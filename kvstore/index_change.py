@@ -19,11 +19,15 @@ _MAX_QUARANTINED = 1000
 
 @dataclass(frozen=True)
 class Budget:
-    """Bytes of frames, of their records, and of frames by tenant, that may be held."""
+    """Bytes of frames, of their records, and of frames by tenant, that may be held.
+
+    Unless it `evicts`, nothing goes to make room but what has expired.
+    """
 
     capacity_bytes: int
     record_bytes: int
     quotas: Mapping[str, int]
+    evicts: bool = True
 
     def quota_of(self, tenant: str) -> int:
         return self.quotas.get(tenant, self.capacity_bytes)
@@ -159,24 +163,28 @@ class IndexChange:
         if entry_bytes > min(budget.capacity_bytes, budget.quota_of(tenant)):
             return False
         while not self._within_quota(budget, entry_bytes, tenant):
-            if not self._drop_next(tag(tenant), keep, now_s):
+            if not self._drop_next(budget, tag(tenant), keep, now_s):
                 return False
         while not self._within_capacity(budget, entry_bytes, record_bytes):
-            if not self._drop_next(EVERYBODY, keep, now_s):
+            if not self._drop_next(budget, EVERYBODY, keep, now_s):
                 return False
         return True
 
     def shrink(self, budget: Budget, now_s: float, at_most: int) -> int:
         """Drops up to that many chunks while more are held than may be; returns how many went."""
         count = 0
-        while count < at_most and not self._within_capacity(budget, 0, 0) and self._drop_next(EVERYBODY, (), now_s):
+        while (
+            count < at_most
+            and not self._within_capacity(budget, 0, 0)
+            and self._drop_next(budget, EVERYBODY, (), now_s)
+        ):
             count += 1
         return count
 
-    def _drop_next(self, of: bytes, keep: Collection[ChunkKey], now_s: float) -> bool:
+    def _drop_next(self, budget: Budget, of: bytes, keep: Collection[ChunkKey], now_s: float) -> bool:
         if self.drop_expired(now_s, at_most=1):
             return True
-        victim = self._next_to_go(of, keep)
+        victim = self._next_to_go(of, keep) if budget.evicts else None
         if victim is None:
             return False
         if self.drop(rows.key_in_order(victim)) is None:

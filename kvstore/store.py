@@ -35,6 +35,7 @@ from codec import (
     registered,
 )
 from kvstore.admission import Admission
+from kvstore.check import Checked, check_tier, require_place
 from kvstore.cost import AlwaysLoad, CostModel, Held
 from kvstore.errors import InvalidRequest, MissingProfile
 from kvstore.key import ChunkKey, Identity, LoRA, Multimodal, chunk_keys
@@ -74,16 +75,6 @@ class Saved:
     saved: int
     held: int
     declined: int
-
-
-@dataclass(frozen=True)
-class Checked:
-    """The verdict on one tier's copy of a frame; `problem` is None when it is whole."""
-
-    key: ChunkKey
-    size_bytes: int
-    problem: str | None
-    tier: str
 
 
 class KVStore:
@@ -215,7 +206,7 @@ class KVStore:
             return False
         started_s = time.perf_counter()
         frame = Frame(data)
-        _check_place(frame, key, start)
+        require_place(frame, key, start)
         if frame.header.codec != self.codec.id:
             raise CorruptFrame(f"the frame is coded with {frame.header.codec}, asked for was {self.codec.id}")
         find_profile(self.tier, frame.header.codec, frame.header.codec_params)
@@ -294,17 +285,15 @@ class KVStore:
             )
 
     def check(self, repair: bool = False) -> Iterator[Checked]:
-        """Verifies every copy in every tier, one at a time; with `repair`, frames that fail are quarantined.
+        """Verifies every copy in every tier, as `check_tier`; with `repair`, frames that fail are quarantined.
 
         Raises TierUnavailable when a tier cannot be read.
         """
         for tier in self.tier.tiers:
-            for entry in list(tier.entries()):
-                data = tier.get(entry.key)
-                problem = None if data is None else frame_problem(entry.key, data)  # None: gone since it was listed
-                if problem is not None and repair:
-                    self._quarantine(entry.key, CorruptFrame(problem))
-                yield Checked(entry.key, entry.size_bytes, problem, tier.name)
+            for checked in check_tier(tier):
+                if checked.problem is not None and repair:
+                    self._quarantine(checked.key, CorruptFrame(checked.problem))
+                yield checked
 
     def _quarantine(self, key: ChunkKey, error: Exception) -> None:
         self.metrics.count("chunks_corrupt")
@@ -320,20 +309,3 @@ class KVStore:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
-
-
-def frame_problem(key: ChunkKey, data: bytes | memoryview) -> str | None:
-    """What is wrong with the frame held under `key`, every checksum verified; None when it is whole."""
-    try:
-        frame = Frame(data)
-        _check_place(frame, key, frame.header.start)
-        frame.verify()
-    except CorruptFrame as error:
-        return str(error)
-    return None
-
-
-def _check_place(frame: Frame, key: ChunkKey, start: int) -> None:
-    """A frame under another key, or of other positions, is right somewhere else and wrong here."""
-    if frame.header.key != str(key) or frame.header.start != start:
-        raise CorruptFrame(f"the frame is chunk {frame.header.key[:12]} at {frame.header.start}, not {start}")

@@ -221,6 +221,14 @@ class TierContract(ABC):
             assert held(tier, key("a")) == frame(key("a"), 3000, version=1)
             assert [entry.size_bytes for entry in tier.entries()] == [3000]
 
+    def test_many_are_deleted_at_once_and_counted(self, tmp_path: Path) -> None:
+        with self.roomy(tmp_path) as tier:
+            keys = prompt("a", 4)
+            tier.put(frames(keys))
+            assert tier.delete_all([keys[3], key("never put"), keys[2]]) == 2
+            assert tier.match(keys) == 2
+            assert {entry.key for entry in tier.entries()} == set(keys[:2])
+
     def test_delete_forgets_and_says_whether_there_was_anything(self, tmp_path: Path) -> None:
         with self.roomy(tmp_path) as tier:
             keys = prompt("a", 3)

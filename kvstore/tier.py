@@ -76,6 +76,10 @@ class Tier(ABC):
     def delete(self, key: ChunkKey) -> bool:
         """Forgets a frame; False when it was not held."""
 
+    def delete_all(self, keys: Sequence[ChunkKey]) -> int:
+        """Forgets frames, each one before those it lies behind, and returns how many were held."""
+        return sum(self.delete(key) for key in keys)
+
     @abstractmethod
     def touch(self, keys: Sequence[ChunkKey]) -> None:
         """Notes that these chunks, a prompt's first one first, were used: the last ages first."""
@@ -104,6 +108,10 @@ class Tier(ABC):
     def quarantine(self, key: ChunkKey, reason: str) -> None:
         """Takes a frame that failed a check out of service, for good."""
         self.delete(key)
+
+    def rejection(self, key: ChunkKey) -> str | None:
+        """Why a frame was taken out of service, where the tier remembers that."""
+        return None
 
     def keep_profile(self, fingerprint: str, content: bytes) -> bool:
         """Keeps a codec's profile as durably as the frames that need it; False when this tier keeps none.

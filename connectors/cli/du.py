@@ -1,10 +1,13 @@
-"""`kvstore du`: what the chunks of each model and codec take, and what they would take as bfloat16."""
+"""`kvstore du`: what the chunks of each model, codec or tenant take, and what they would take as bfloat16."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
 
 from codec.spec import DTYPE_BYTES
 from connectors.byte_size import format_bytes
@@ -15,9 +18,25 @@ from connectors.settings import load_settings
 from kvstore import DiskReader
 
 
+class By(StrEnum):
+    """What chunks are added up by."""
+
+    MODEL = "model"
+    CODEC = "codec"
+    TENANT = "tenant"
+
+
+_OF: dict[By, Callable[[Held], str]] = {
+    By.MODEL: lambda chunk: chunk.model,
+    By.CODEC: lambda chunk: chunk.codec,
+    By.TENANT: lambda chunk: chunk.entry.terms.tenant,
+}
+_Group = tuple[str, ...]
+
+
 @dataclass
 class _Usage:
-    """Sums over the chunks of one model and codec."""
+    """Sums over the chunks of one group."""
 
     chunks: int = 0
     tokens: int = 0
@@ -34,25 +53,32 @@ class _Usage:
             self.bf16_bytes += num_tokens * spec.bytes_per_token * DTYPE_BYTES["bfloat16"] // DTYPE_BYTES[spec.dtype]
 
 
-def du(store: StoreOption = None, as_json: JsonOption = False) -> None:
-    """Show what the store takes: bytes by model and codec, per token against bfloat16, and on disk.
+def du(
+    by: Annotated[
+        list[By] | None, typer.Option(help="Add up by this; may be repeated. [default: model, codec]")
+    ] = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what the store takes: bytes by model and codec, or tenant, per token against bfloat16, and on disk.
 
     `of bf16` is what the frames take of what the same keys and values would take as plain bfloat16. The
     files are larger than the frames: they keep the room of evicted ones for the next. The profiles that
     frames are coded with count in the total, not against the budget.
 
-    Example: kvstore du --store /data/kv --json
+    Example: kvstore du --by tenant --by model
     """
+    names = by or [By.MODEL, By.CODEC]
     path = store_path(store)
     budget_bytes = load_settings().disk.capacity_bytes if store is None else None
     with open_reader(path) as reader:
-        usage = _by_model_and_codec(_headers(reader, as_json))
+        usage = _usage(_headers(reader, as_json), names)
         file_bytes, profiles, profile_bytes = reader.file_bytes, reader.profiles(), reader.profile_bytes
     frame_bytes = sum(used.size_bytes for used in usage.values())
     if as_json:
         print_json(
             {
-                "usage": [_as_json(model, codec, used) for (model, codec), used in usage.items()],
+                "usage": [_as_json(names, group, used) for group, used in usage.items()],
                 "profiles": profiles,
                 "profile_bytes": profile_bytes,
                 "size_bytes": frame_bytes + profile_bytes,
@@ -62,8 +88,8 @@ def du(store: StoreOption = None, as_json: JsonOption = False) -> None:
         )
         return
     if usage:
-        columns = ["model", "codec", "chunks>", "tokens>", "size>", "per token>", "of bf16>"]
-        print_table(columns, [_row(model, codec, used) for (model, codec), used in usage.items()])
+        columns = [*names, "chunks>", "tokens>", "size>", "per token>", "of bf16>"]
+        print_table(columns, [_row(group, used) for group, used in usage.items()])
     budget = "" if budget_bytes is None else f" of a budget of {format_bytes(budget_bytes)}"
     print_line(
         f"{path}: frames of {format_bytes(frame_bytes)}{budget}{_of_profiles(len(profiles), profile_bytes)}, "
@@ -85,24 +111,24 @@ def _headers(reader: DiskReader, hidden: bool) -> Iterable[Held]:
                 yield held
 
 
-def _by_model_and_codec(chunks: Iterable[Held]) -> dict[tuple[str, str], _Usage]:
-    """The largest first."""
-    usage: dict[tuple[str, str], _Usage] = {}
+def _usage(chunks: Iterable[Held], names: Sequence[By]) -> dict[_Group, _Usage]:
+    """By group, the largest first."""
+    usage: dict[_Group, _Usage] = {}
     for chunk in chunks:
-        usage.setdefault((chunk.model, chunk.codec), _Usage()).add(chunk)
+        usage.setdefault(tuple(_OF[name](chunk) for name in names), _Usage()).add(chunk)
     return dict(sorted(usage.items(), key=lambda item: -item[1].size_bytes))
 
 
-def _row(model: str, codec: str, used: _Usage) -> tuple[str, ...]:
+def _row(group: _Group, used: _Usage) -> tuple[str, ...]:
     per_token = format_bytes(used.size_bytes // used.tokens) if used.tokens else ""
     of_bf16 = f"{used.size_bytes / used.bf16_bytes:.1%}" if used.bf16_bytes else ""
-    return model, codec, str(used.chunks), str(used.tokens), format_bytes(used.size_bytes), per_token, of_bf16
+    return *group, str(used.chunks), str(used.tokens), format_bytes(used.size_bytes), per_token, of_bf16
 
 
-def _as_json(model: str, codec: str, used: _Usage) -> dict[str, Any]:
+def _as_json(names: Sequence[By], group: _Group, used: _Usage) -> dict[str, Any]:
+    unknown = set() if used.tokens else {By.MODEL, By.CODEC}  # no header is whole
     return {
-        "model": model if used.tokens else None,
-        "codec": codec if used.tokens else None,
+        **{str(name): None if name in unknown else value for name, value in zip(names, group, strict=True)},
         "chunks": used.chunks,
         "tokens": used.tokens,
         "size_bytes": used.size_bytes,

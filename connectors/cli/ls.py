@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from enum import StrEnum
@@ -11,10 +12,10 @@ from typing import Annotated, Any
 import typer
 
 from connectors.byte_size import format_bytes
-from connectors.cli.holdings import Held, open_reader, read_held, store_path
-from connectors.cli.options import JsonOption, StoreOption
+from connectors.cli.holdings import Held, open_reader, read_held, store_path, terms_as_json
+from connectors.cli.options import JsonOption, ModelOption, StoreOption, TenantOption
 from connectors.cli.output import format_age, print_json, print_line, print_table
-from kvstore import DiskReader, Entry
+from kvstore import DiskReader, Entry, EntryFilter
 
 
 class SortBy(StrEnum):
@@ -23,44 +24,49 @@ class SortBy(StrEnum):
     AGE = "age"
     SIZE = "size"
     HITS = "hits"
+    USED = "used"
 
 
 _ORDERS: dict[SortBy, Callable[[Entry], tuple[float, float]]] = {
     SortBy.AGE: lambda entry: (-entry.saved_at_s, -entry.used_at_s),
     SortBy.SIZE: lambda entry: (-entry.size_bytes, -entry.used_at_s),
     SortBy.HITS: lambda entry: (-entry.hits, -entry.used_at_s),
+    SortBy.USED: lambda entry: (-entry.used_at_s, -entry.saved_at_s),
 }
 
 
 def ls(
     store: StoreOption = None,
-    model: Annotated[str | None, typer.Option(metavar="M", help="Only chunks of models with M in their name.")] = None,
-    sort: Annotated[SortBy, typer.Option(help="The newest, the largest or the most used first.")] = SortBy.AGE,
+    model: ModelOption = None,
+    tenant: TenantOption = None,
+    sort: Annotated[SortBy, typer.Option(help="The newest, largest, most or last used first.")] = SortBy.AGE,
     limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="At most N chunks.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the chunks held: key, model, tokens [start, end), codec, size, hits, age.
+    """List the chunks held: key, model, tenant, tokens [start, end), codec, size, hits, age, how long they stay.
 
     A chunk is the KV of a fixed number of prompt tokens; its key stands for these tokens and all before
-    them, the model, the tenant and the codec. What the tokens and the tenant were cannot be read from it.
+    them, the model, the tenant and the codec. What the tokens were cannot be read from it. `used` is when it
+    was last loaded, `expires` in how long it is dropped: pinned chunks are not dropped to make room.
 
     Example: kvstore ls --model SmolLM2 --sort hits --limit 10
     """
     path = store_path(store)
     with open_reader(path) as reader:
-        chunks = list(islice(_chunks(reader, model or "", sort), limit))
+        chunks = list(islice(_chunks(reader, model or "", EntryFilter(tenant), sort), limit))
     if as_json:
         print_json([_as_json(chunk) for chunk in chunks])
     elif chunks:
         now_s = time.time()
-        columns = ["key", "model", "tokens", "codec", "size>", "hits>", "age>"]
+        columns = ["key", "model", "tenant", "tokens", "codec", "size>", "hits>", "age>", "used>", "pinned", "expires>"]
         print_table(columns, [_row(chunk, now_s) for chunk in chunks])
     else:
-        print_line(f"The store in {path} holds no chunks{f' of {model}' if model else ''}.")
+        of = f" of {model}" * (model is not None) + f" for tenant {tenant!r}" * (tenant is not None)
+        print_line(f"The store in {path} holds no chunks{of}.")
 
 
-def _chunks(reader: DiskReader, model: str, sort: SortBy) -> Iterator[Held]:
-    for entry in sorted(reader.entries(), key=_ORDERS[sort]):
+def _chunks(reader: DiskReader, model: str, wanted: EntryFilter, sort: SortBy) -> Iterator[Held]:
+    for entry in sorted(filter(wanted.selects, reader.entries()), key=_ORDERS[sort]):
         held = read_held(reader, entry)
         if held is not None and model in held.model:
             yield held
@@ -69,8 +75,19 @@ def _chunks(reader: DiskReader, model: str, sort: SortBy) -> Iterator[Held]:
 def _row(chunk: Held, now_s: float) -> tuple[str, ...]:
     entry, header = chunk.entry, chunk.header
     tokens = f"[{header.start}, {header.end})" if header else ""
-    age, size = format_age(now_s - entry.saved_at_s), format_bytes(entry.size_bytes)
-    return str(entry.key)[:12], chunk.model, tokens, chunk.codec, size, str(entry.hits), age
+    return (
+        str(entry.key)[:12],
+        chunk.model,
+        entry.terms.tenant,
+        tokens,
+        chunk.codec,
+        format_bytes(entry.size_bytes),
+        str(entry.hits),
+        format_age(now_s - entry.saved_at_s),
+        format_age(now_s - entry.used_at_s) if entry.hits else "never",
+        "yes" if entry.pinned else "",
+        "" if entry.terms.expires_at_s == math.inf else format_age(entry.terms.expires_at_s - now_s),
+    )
 
 
 def _as_json(chunk: Held) -> dict[str, Any]:
@@ -85,5 +102,6 @@ def _as_json(chunk: Held) -> dict[str, Any]:
         "hits": entry.hits,
         "saved_at_s": entry.saved_at_s,
         "used_at_s": entry.used_at_s,
+        **terms_as_json(entry),
         "damaged": header is None,
     }

@@ -12,9 +12,15 @@ from connectors.cli.calibrate import calibrate
 from connectors.cli.config import config
 from connectors.cli.demo import demo
 from connectors.cli.du import du
+from connectors.cli.evict import evict
+from connectors.cli.exporting import export
+from connectors.cli.importing import import_chunks
 from connectors.cli.ls import ls
+from connectors.cli.pin import pin, unpin
 from connectors.cli.show import show
+from connectors.cli.top import top
 from connectors.cli.verify import verify
+from connectors.cli.why_miss import why_miss
 from kvstore import KVCacheError
 
 
@@ -37,7 +43,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help=(
         "Looks after a store of KV caches: what it holds, what that costs, whether it is whole.\n\n"
-        "Everything works offline on a store directory, also while an engine is writing it. "
+        "Everything works offline on a store directory. Looking works while an engine is writing it too; "
+        "`evict`, `pin`, `unpin`, `import` and `verify --repair` need it to stop. "
         "Which directory: --store, else store.path of the settings (see `kvstore config`)."
     ),
 )
@@ -45,6 +52,13 @@ app.command("demo")(demo)
 app.command("config")(config)
 app.command("ls")(ls)
 app.command("show")(show)
-app.command("verify")(verify)
-app.command("calibrate")(calibrate)
 app.command("du")(du)
+app.command("top")(top)
+app.command("why-miss")(why_miss)
+app.command("verify")(verify)
+app.command("evict")(evict)
+app.command("pin")(pin)
+app.command("unpin")(unpin)
+app.command("export")(export)
+app.command("import")(import_chunks)
+app.command("calibrate")(calibrate)

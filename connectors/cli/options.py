@@ -12,3 +12,15 @@ StoreOption = Annotated[
     typer.Option("--store", metavar="DIR", help="The store's directory. Without it: store.path of the settings."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs, and nothing else.")]
+ModelOption = Annotated[str | None, typer.Option(metavar="M", help="Only chunks of models with M in their name.")]
+TenantOption = Annotated[str | None, typer.Option(metavar="T", help='Only chunks of tenant T; "" is who names none.')]
+PrefixOption = Annotated[
+    str | None, typer.Option(metavar="KEY", help="Only this chunk and all behind it (8 digits or more of its key).")
+]
+UnusedForOption = Annotated[
+    str | None, typer.Option(metavar="AGE", help="Only chunks not used for that long: 12h, 7d, 2w.")
+]
+OlderThanOption = Annotated[
+    str | None, typer.Option(metavar="AGE", help="Only chunks saved longer ago than that: 12h, 7d, 2w.")
+]
+EXACT_KEY = "The chunk's key, or its first digits: 8 or more, as many as are unique."

@@ -18,12 +18,17 @@ _AGES = ((86400 * 365, "y"), (86400, "d"), (3600, "h"), (60, "min"))
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A table; columns whose name ends in `>` are numbers and stand on the right."""
+    plain_console().print(table_of(columns, rows))
+
+
+def table_of(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """What `print_table` prints."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in columns:
         table.add_column(name.rstrip(">"), justify="right" if name.endswith(">") else "left", overflow="fold")
     for row in rows:
         table.add_row(*row)
-    _console().print(table)
+    return table
 
 
 def print_fields(fields: Iterable[tuple[str, str]]) -> None:
@@ -31,12 +36,12 @@ def print_fields(fields: Iterable[tuple[str, str]]) -> None:
     table = Table.grid(padding=(0, 2))
     for name, value in fields:
         table.add_row(name, value)
-    _console().print(table)
+    plain_console().print(table)
 
 
 def print_line(text: str) -> None:
     """A sentence."""
-    _console().print(text, soft_wrap=True)
+    plain_console().print(text, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
@@ -58,7 +63,12 @@ def format_age(age_s: float) -> str:
     return f"{max(age_s, 0):.0f} s"
 
 
-def _console() -> Console:
+def counted(number: int, noun: str) -> str:
+    """ "1 chunk", "2 chunks"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def plain_console() -> Console:
     """Plain text, never markup; as wide as the table where there is no terminal to fit into."""
     console = Console(markup=False, highlight=False, emoji=False)
     if not console.is_terminal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -12,12 +13,22 @@ import typer
 
 from codec import FrameHeader, LayerGroup
 from connectors.byte_size import format_bytes
-from connectors.cli.holdings import Held, open_reader, profile_problem, read_held, store_path
-from connectors.cli.options import JsonOption, StoreOption
+from connectors.cli.holdings import (
+    Held,
+    find_entry,
+    open_reader,
+    profile_problem,
+    quality_of,
+    read_held,
+    store_path,
+    terms_as_json,
+    unique_digits,
+)
+from connectors.cli.options import EXACT_KEY, JsonOption, StoreOption
 from connectors.cli.output import print_fields, print_json, print_table
-from kvstore import DiskReader, Entry, InvalidRequest, frame_problem, profile_named
+from kvstore import ChunkKey, ChunkTree, DiskReader, InvalidRequest, frame_problem, profile_named
 
-_SHOWN = 4  # how many keys an ambiguous prefix is answered with
+_SHOWN = 4  # how many of the chunks behind it are named
 
 
 @dataclass(frozen=True)
@@ -28,45 +39,42 @@ class _Profile:
     problem: str | None
 
 
+@dataclass(frozen=True)
+class _Place:
+    """Where a chunk lives, by how many digits it is found, and which chunks are held right behind it."""
+
+    tier: str
+    digits: str
+    children: list[ChunkKey]
+
+
 def show(
-    key: Annotated[str, typer.Argument(metavar="KEY", help="The chunk's key, or as many first digits as are unique.")],
+    key: Annotated[str, typer.Argument(metavar="KEY", help=EXACT_KEY)],
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show one chunk: its frame's header, spec and sections, its size against the raw KV, its use.
+    """Show one chunk: its frame's header, spec and sections, its size against the raw KV, its use, its neighbours.
 
     Reads and verifies the whole frame: the exit code is 1 when it is damaged.
 
-    Example: kvstore show 3f9a0c
+    Example: kvstore show 3f9a0c12
     """
-    with open_reader(store_path(store)) as reader:
-        entry = _find(reader, key)
+    path = store_path(store)
+    with open_reader(path) as reader:
+        tree = ChunkTree(reader.entries())
+        entry = find_entry(reader, tree, key)
         chunk, frame = read_held(reader, entry), reader.get(entry.key)
         if chunk is None or frame is None:
             raise InvalidRequest(f"chunk {entry.key} was evicted while it was looked at")
         profile = _profile_of(reader, chunk)
     problem = frame_problem(entry.key, frame)
+    place = _Place(f"{reader.name} {path}", unique_digits(tree, entry.key), tree.children(entry.key))
     if as_json:
-        print_json(_as_json(chunk, problem, profile))
+        print_json(_as_json(chunk, place, problem, profile))
     else:
-        _print(chunk, problem, profile)
+        _print(chunk, place, problem, profile)
     if problem is not None:
         raise typer.Exit(1)
-
-
-def _find(reader: DiskReader, prefix: str) -> Entry:
-    """The one chunk whose key begins with `prefix`."""
-    prefix = prefix.lower()
-    found = [entry for entry in reader.entries() if str(entry.key).startswith(prefix)]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        keys = ", ".join(sorted(str(entry.key)[:16] for entry in found)[:_SHOWN])
-        raise InvalidRequest(f"{len(found)} keys begin with {prefix!r}, such as {keys}: give more digits")
-    for key, note in reader.quarantined().items():
-        if key.startswith(prefix):
-            raise InvalidRequest(f"chunk {key} was damaged and is dropped: {note['reason']}")
-    raise InvalidRequest(f"no chunk has a key that begins with {prefix!r}; `kvstore ls` lists those there are")
 
 
 def _profile_of(reader: DiskReader, chunk: Held) -> _Profile | None:
@@ -75,14 +83,22 @@ def _profile_of(reader: DiskReader, chunk: Held) -> _Profile | None:
     return None if fingerprint is None else _Profile(fingerprint, profile_problem(reader, fingerprint))
 
 
-def _print(chunk: Held, problem: str | None, profile: _Profile | None) -> None:
+def _print(chunk: Held, place: _Place, problem: str | None, profile: _Profile | None) -> None:
     entry, header = chunk.entry, chunk.header
+    children = ", ".join(str(child)[:12] for child in place.children[:_SHOWN])
     print_fields(
         [
             ("key", str(entry.key)),
+            ("found by", place.digits),
+            ("lives in", place.tier),
             ("state", "whole: every checksum is right" if problem is None else f"DAMAGED: {problem}"),
             *(_header_fields(header, entry.size_bytes) if header else [("size", format_bytes(entry.size_bytes))]),
             *([] if profile is None else [("profile", f"{profile.fingerprint}, {profile.problem or 'held here'}")]),
+            ("tenant", entry.terms.tenant or "none named"),
+            ("parent", str(entry.parent) if entry.parent else "none: a prompt's first chunk"),
+            ("behind it", f"{len(place.children)} held: {children}" if children else "nothing held"),
+            ("pinned", "yes" if entry.pinned else "no"),
+            ("expires", "never" if entry.terms.expires_at_s == math.inf else _time(entry.terms.expires_at_s)),
             ("hits", str(entry.hits)),
             ("saved", _time(entry.saved_at_s)),
             ("last used", _time(entry.used_at_s) if entry.hits else "never"),
@@ -103,6 +119,7 @@ def _header_fields(header: FrameHeader, size_bytes: int) -> list[tuple[str, str]
         ("spec", header.spec_fingerprint),
         ("tokens", f"[{header.start}, {header.end})"),
         ("codec", f"{header.codec} {json.dumps(header.codec_params)}"),
+        ("quality", quality_of(header)),
         ("size", f"{format_bytes(size_bytes)} for {raw}: {raw_bytes / size_bytes:.2f} times smaller"),
     ]
 
@@ -143,10 +160,15 @@ def _time(at_s: float) -> str:
     return datetime.fromtimestamp(at_s).astimezone().isoformat(sep=" ", timespec="seconds")
 
 
-def _as_json(chunk: Held, problem: str | None, profile: _Profile | None) -> dict[str, Any]:
+def _as_json(chunk: Held, place: _Place, problem: str | None, profile: _Profile | None) -> dict[str, Any]:
     entry, header = chunk.entry, chunk.header
     return {
         "key": str(entry.key),
+        "digits": place.digits,
+        "lives_in": place.tier,
+        "parent": str(entry.parent) if entry.parent else None,
+        "children": [str(child) for child in place.children],
+        **terms_as_json(entry),
         "problem": problem,
         "size_bytes": entry.size_bytes,
         "hits": entry.hits,
@@ -167,6 +189,7 @@ def _header_as_json(header: FrameHeader) -> dict[str, Any]:
         "end": header.end,
         "codec": header.codec,
         "codec_params": dict(header.codec_params),
+        "quality": quality_of(header),
         "raw_bytes": _raw_bytes(header),
         "spec_fingerprint": header.spec_fingerprint,
         "spec": json.loads(header.spec_json),

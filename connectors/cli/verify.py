@@ -10,20 +10,12 @@ from typing import Annotated, Any
 
 import typer
 
-from codec import read_header
+from codec import Lossless
 from connectors.byte_size import format_bytes
-from connectors.cli.holdings import open_reader, profile_problem, store_path
+from connectors.cli.holdings import open_reader, open_writer, profile_problem, store_path
 from connectors.cli.options import JsonOption, StoreOption
 from connectors.cli.output import print_json, print_line, print_table, progress
-from connectors.settings import load_settings
-from kvstore import BlockingWriter, ChunkKey, DiskReader, DiskTier, InvalidRequest, frame_problem, profile_named
-
-
-@dataclass(frozen=True)
-class _Damaged:
-    key: ChunkKey
-    size_bytes: int
-    problem: str
+from kvstore import Checked, DiskReader, DiskTier, KVStore
 
 
 @dataclass(frozen=True)
@@ -40,11 +32,12 @@ class _Profiles:
 
 @dataclass(frozen=True)
 class _Verdict:
-    """`whole` and `whole_bytes` count the frames that passed."""
+    """`whole` and `whole_bytes` count the frames that passed, `unreachable` those of them whose prefix is gone."""
 
     whole: int
     whole_bytes: int
-    damaged: list[_Damaged]
+    unreachable: int
+    damaged: list[Checked]
     profiles: _Profiles
 
 
@@ -53,9 +46,10 @@ def verify(
     repair: Annotated[bool, typer.Option("--repair", help="Drop what is damaged. No other process may write.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Verify every frame and profile held against its checksums. The exit code is 1 when one is damaged.
+    """Verify every frame and profile held, and the index against them. The exit code is 1 when one is damaged.
 
-    A damaged frame is never delivered, verified or not: whoever meets it drops it and computes. With
+    A frame is whole when every checksum is right and it is the chunk, of the size and behind the chunk, that
+    the index says. A damaged frame is never delivered, verified or not: whoever meets it drops it and computes. With
     --repair it is dropped now. What was dropped earlier, and why, is listed at the end. Frames whose
     profile is damaged or not there are whole, and of use only to who has that profile elsewhere.
 
@@ -64,14 +58,11 @@ def verify(
     path = store_path(store)
     with open_reader(path) as reader:
         quarantined = reader.quarantined()
-        size_bytes = reader.size_bytes
         if not repair:
-            verdict = _check(reader, as_json)
+            verdict = _check(reader, False, as_json)
     if repair:
-        with _open_writer(path, size_bytes) as writer:
-            verdict = _check(writer, as_json)
-            for bad in verdict.damaged:
-                writer.quarantine(bad.key, bad.problem)
+        with open_writer(path) as writer:
+            verdict = _check(writer, True, as_json)
             for fingerprint in verdict.profiles.damaged:
                 writer.drop_profile(fingerprint)
     if as_json:
@@ -82,44 +73,23 @@ def verify(
         raise typer.Exit(1)
 
 
-def _open_writer(path: Path, size_bytes: int) -> DiskTier:
-    """The writer, with room for everything held: repairing must not evict."""
-    capacity_bytes = max(size_bytes, load_settings().disk.capacity_bytes, 1)
-    try:
-        return DiskTier(path, capacity_bytes)
-    except BlockingWriter as error:
-        raise InvalidRequest(
-            f"another process is writing {path}, and only the writer may drop frames: stop it and run this again, "
-            "or leave it running, since it drops a damaged frame as soon as it meets it"
-        ) from error
-
-
-def _check(tier: DiskReader | DiskTier, hidden: bool) -> _Verdict:
-    """Frames that are evicted meanwhile are left out."""
-    whole, whole_bytes = 0, 0
-    damaged: list[_Damaged] = []
+def _check(tier: DiskReader | DiskTier, repair: bool, hidden: bool) -> _Verdict:
+    """What `KVStore.check` says of every frame, and what is wrong with the profiles."""
+    whole, whole_bytes, unreachable = 0, 0, 0
+    damaged: list[Checked] = []
     needed: dict[str, None] = {}  # fingerprints, in the order they are met
-    entries = list(tier.entries())
     with progress(hidden) as bar:
-        task = bar.add_task("verifying", total=sum(entry.size_bytes for entry in entries))
-        for entry in entries:
-            frame = tier.get(entry.key)
-            problem = _rejection(tier, entry.key) if frame is None else frame_problem(entry.key, frame)
-            if problem is not None:
-                damaged.append(_Damaged(entry.key, entry.size_bytes, problem))
-            elif frame is not None:
-                whole, whole_bytes = whole + 1, whole_bytes + len(frame)
-                header = read_header(frame)
-                if fingerprint := profile_named(header.codec, header.codec_params):
-                    needed[fingerprint] = None
-            bar.advance(task, entry.size_bytes)
-    return _Verdict(whole, whole_bytes, damaged, _check_profiles(tier, needed))
-
-
-def _rejection(tier: DiskReader | DiskTier, key: ChunkKey) -> str | None:
-    """Why the tier gives no frame; None when it has been evicted meanwhile."""
-    note = tier.quarantined().get(str(key))
-    return str(note["reason"]) if note else None
+        task = bar.add_task("verifying", total=tier.size_bytes)
+        for checked in KVStore([tier], Lossless()).check(repair):
+            if checked.problem is not None:
+                damaged.append(checked)
+            else:
+                whole, whole_bytes = whole + 1, whole_bytes + checked.size_bytes
+                unreachable += not checked.reachable
+                if checked.profile:
+                    needed[checked.profile] = None
+            bar.advance(task, checked.size_bytes)
+    return _Verdict(whole, whole_bytes, unreachable, damaged, _check_profiles(tier, needed))
 
 
 def _check_profiles(tier: DiskReader | DiskTier, needed: Iterable[str]) -> _Profiles:
@@ -137,8 +107,10 @@ def _print(path: Path, verdict: _Verdict, repair: bool, quarantined: Quarantined
     if verdict.damaged:
         done = "and are dropped" if repair else "and would be dropped by --repair"
         print_line(f"{len(verdict.damaged)} are damaged {done}:")
-        rows = [(str(bad.key)[:12], format_bytes(bad.size_bytes), bad.problem) for bad in verdict.damaged]
+        rows = [(str(bad.key)[:12], format_bytes(bad.size_bytes), str(bad.problem)) for bad in verdict.damaged]
         print_table(["key", "size>", "problem"], rows)
+    if verdict.unreachable:
+        print_line(f"{verdict.unreachable} whole ones lie behind chunks that are gone, and wait for those to be saved.")
     _print_profiles(verdict.profiles, repair)
     if quarantined:
         print_line(f"{len(quarantined)} were damaged and dropped earlier:")
@@ -164,6 +136,7 @@ def _as_json(verdict: _Verdict, repair: bool, quarantined: Quarantined) -> dict[
     return {
         "whole": verdict.whole,
         "whole_bytes": verdict.whole_bytes,
+        "unreachable": verdict.unreachable,
         "damaged": [
             {"key": str(bad.key), "size_bytes": bad.size_bytes, "problem": bad.problem, "dropped": repair}
             for bad in verdict.damaged

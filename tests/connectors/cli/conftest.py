@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 
 from codec import KVSpec, LayerGroup, codec_from
 from connectors.cli.main import app
-from kvstore import ChunkKey, DiskReader, DiskTier, KVStore
+from kvstore import ChunkKey, DiskReader, DiskTier, Entry, Identity, KVStore, chunk_keys
 from tests.kv import kv_of_numbers
 
 Run = Callable[..., Result]
@@ -51,6 +51,37 @@ def store(tmp_path: Path) -> Path:
             kvstore.load(kvstore.match(identity, range(2 * CHUNK_TOKENS)))
         kvstore.close()
     return path
+
+
+FORKED = {"a": range(64), "b": [*range(40), *range(100, 124)], "other": range(32)}
+"""Prompts of tenant acme, alike in two chunks of four, and one of nobody: eight chunks in all."""
+
+
+@pytest.fixture
+def forked(tmp_path: Path) -> Path:
+    """A store of the prompts in FORKED, saved on three days in November 2023."""
+    path = tmp_path / "forked"
+    for day, (name, tokens) in enumerate(FORKED.items()):
+        with kvstore_of(path, 1_700_000_000 + 86400 * day) as kvstore:
+            identity = kvstore.identity(SPECS["lossless"], tenant="" if name == "other" else "acme")
+            kvstore.save(identity, tokens, kv_of_numbers(SPECS["lossless"], len(tokens)))
+    return path
+
+
+def kvstore_of(path: Path, now_s: float) -> KVStore:
+    return KVStore([DiskTier(path, 1 << 20, clock=lambda: now_s)], codec_from("lossless"), CHUNK_TOKENS)
+
+
+def keys_of(name: str) -> list[ChunkKey]:
+    """Of a prompt in FORKED."""
+    tenant = "" if name == "other" else "acme"
+    identity = Identity(SPECS["lossless"], codec_from("lossless").identity(), CHUNK_TOKENS, tenant)
+    return chunk_keys(identity, FORKED[name])
+
+
+def entries_of(path: Path) -> dict[ChunkKey, Entry]:
+    with DiskReader(path) as reader:
+        return {entry.key: entry for entry in reader.entries()}
 
 
 @pytest.fixture

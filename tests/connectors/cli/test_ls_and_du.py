@@ -1,12 +1,13 @@
 """`kvstore ls` and `kvstore du`: what is held, in which order, and what it takes."""
 
+import time
 from pathlib import Path
 
 import pytest
 
 from codec import codec_from
-from kvstore import DiskReader, DiskTier, KVStore
-from tests.connectors.cli.conftest import CHUNK_TOKENS, SPECS, Run, json_of
+from kvstore import DiskReader, DiskTier, KVStore, Terms
+from tests.connectors.cli.conftest import CHUNK_TOKENS, FORKED, SPECS, Run, json_of, keys_of, kvstore_of
 from tests.kv import kv_of_numbers
 
 
@@ -44,6 +45,37 @@ def test_ls_sorts_by_age_size_and_hits(run: Run, store: Path):
         assert len(set(values)) > 1
     of_last_save = json_of(run("ls", "--store", store, "--limit", 2, "--json"))
     assert [chunk["start"] for chunk in of_last_save] == [0, 16], "a prompt's chunks stand in its order"
+
+
+def test_ls_chooses_a_tenant_and_sorts_by_use(run: Run, forked: Path):
+    with kvstore_of(forked, 1_800_000_000) as kvstore:
+        identity = kvstore.identity(SPECS["lossless"], tenant="acme")
+        kvstore.load(kvstore.match(identity, FORKED["a"]))
+    chunks = json_of(run("ls", "--tenant", "acme", "--sort", "used", "--store", forked, "--json"))
+    assert [chunk["key"] for chunk in chunks[:4]] == [str(key) for key in keys_of("a")], "a prompt stays in order"
+    assert {chunk["tenant"] for chunk in chunks} == {"acme"}
+    assert len(json_of(run("ls", "--tenant", "", "--store", forked, "--json"))) == 2
+    text = run("ls", "--store", forked).stdout
+    assert "never" in text
+    assert "for tenant 'nobody'" in run("ls", "--tenant", "nobody", "--store", forked).stdout
+
+
+def test_ls_shows_what_is_pinned_and_what_expires(run: Run, forked: Path):
+    key = keys_of("other")[0]
+    with DiskTier(forked, 1 << 20) as disk:
+        disk.pin([key])
+        disk.put([(key, disk.get(key))], terms=Terms("", time.time() + 7200.5))
+    (chunk,) = (chunk for chunk in json_of(run("ls", "--store", forked, "--json")) if chunk["key"] == str(key))
+    assert chunk["expires_at_s"] > time.time() + 7000
+    assert "2 h" in run("ls", "--store", forked, "--sort", "size").stdout
+
+
+def test_du_adds_up_by_tenant(run: Run, forked: Path):
+    usage = json_of(run("du", "--by", "tenant", "--store", forked, "--json"))["usage"]
+    assert {used["tenant"]: used["chunks"] for used in usage} == {"acme": 6, "": 2}
+    both = json_of(run("du", "--by", "codec", "--by", "tenant", "--store", forked, "--json"))["usage"]
+    assert [(used["codec"], used["tenant"]) for used in both] == [("lossless", "acme"), ("lossless", "")]
+    assert "tenant" in run("du", "--by", "tenant", "--store", forked).stdout
 
 
 def test_ls_limits_after_choosing_the_model(run: Run, store: Path):

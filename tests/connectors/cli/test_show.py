@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from kvstore import ChunkKey, DiskReader
-from tests.connectors.cli.conftest import SPECS, Run, json_of
+from kvstore import ChunkKey, DiskReader, DiskTier
+from tests.connectors.cli.conftest import SPECS, Run, json_of, keys_of
 
 
 @pytest.fixture
@@ -33,16 +33,41 @@ def test_show_prints_it_for_people(run: Run, store: Path, key: str):
 
 
 def test_ambiguous_prefix_names_some_of_the_keys(run: Run, store: Path, key: str):
-    result = run("show", "", "--store", store)
+    twin = ChunkKey(bytes.fromhex(key)[:6] + bytes(26))
+    with DiskTier(store, 1 << 20) as disk:
+        disk.put([(twin, b"twin")])
+    result = run("show", key[:8], "--store", store)
     assert result.exit_code == 2
-    assert "6 keys begin with '', such as " in result.stderr
+    assert f"2 keys begin with '{key[:8]}', such as " in result.stderr
     assert "give more digits" in result.stderr
+    digits = json_of(run("show", key, "--store", store, "--json"))["digits"]
+    assert digits == key[: len(digits)]
+    assert 12 < len(digits) < 20
+    assert run("show", digits, "--store", store).exit_code == 0
+
+
+def test_a_few_digits_are_no_key(run: Run, store: Path, key: str):
+    result = run("show", key[:7], "--store", store)
+    assert result.exit_code == 2
+    assert "give 8 digits or more" in result.stderr
 
 
 def test_unknown_key_points_to_ls(run: Run, store: Path):
-    result = run("show", "nothex", "--store", store)
+    result = run("show", "nothexatall", "--store", store)
     assert result.exit_code == 2
-    assert "no chunk has a key that begins with 'nothex'; `kvstore ls` lists those there are" in result.stderr
+    assert "no chunk has a key that begins with 'nothexatall'; `kvstore ls` lists those there are" in result.stderr
+
+
+def test_show_names_tenant_neighbours_and_where_the_chunk_lives(run: Run, forked: Path):
+    stem, fork, *_ = keys = keys_of("a")
+    shown = json_of(run("show", fork, "--store", forked, "--json"))
+    assert (shown["tenant"], shown["pinned"], shown["expires_at_s"]) == ("acme", False, None)
+    assert (shown["parent"], shown["header"]["quality"]) == (str(stem), "exact")
+    assert sorted(shown["children"]) == sorted([str(keys[2]), str(keys_of("b")[2])])
+    assert shown["lives_in"] == f"disk {forked}"
+    text = run("show", stem, "--store", forked).stdout
+    for part in ("none: a prompt's first chunk", "1 held: ", f"disk {forked}", "acme", "never"):
+        assert part in text
 
 
 def test_damage_is_named_and_the_exit_code_is_1(run: Run, damaged: tuple[Path, list[ChunkKey]]):

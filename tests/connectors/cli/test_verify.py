@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kvstore import ChunkKey, DiskReader
-from tests.connectors.cli.conftest import Run, json_of
+from kvstore import ChunkKey, DiskReader, DiskTier
+from tests.connectors.cli.conftest import Run, json_of, keys_of
 
 
 @pytest.fixture
@@ -38,7 +38,8 @@ def test_whole_store_verifies(run: Run, store: Path):
         size_bytes = reader.size_bytes
     shown = json_of(run("verify", "--store", store, "--json"))
     no_profiles = {"profiles": 0, "damaged_profiles": [], "absent_profiles": []}
-    assert shown == {"whole": 6, "whole_bytes": size_bytes, "damaged": [], "quarantined": [], **no_profiles}
+    whole = {"whole": 6, "whole_bytes": size_bytes, "unreachable": 0}
+    assert shown == {**whole, "damaged": [], "quarantined": [], **no_profiles}
 
 
 def test_damaged_frames_are_listed_and_left_alone(run: Run, damaged: tuple[Path, list[ChunkKey]]):
@@ -66,6 +67,25 @@ def test_repair_drops_the_damaged_frames_and_nothing_else(run: Run, damaged: tup
     assert again.exit_code == 0
     assert {note["key"] for note in json_of(again)["quarantined"]} == {str(key) for key in keys}
     assert "3 were damaged and dropped earlier:" in run("verify", "--store", store).stdout
+
+
+def test_a_frame_whose_place_in_the_index_is_wrong_is_damaged(run: Run, forked: Path):
+    first, other = keys_of("a"), keys_of("other")
+    with DiskTier(forked, 1 << 20) as disk:
+        disk.put([(first[3], disk.get(first[3]))], prefix=[other[0]])
+    (bad,) = json_of(run("verify", "--store", forked, "--json"))["damaged"]
+    assert bad["key"] == str(first[3])
+    assert "does not continue the chunk" in bad["problem"]
+
+
+def test_whole_frames_behind_a_gap_are_counted_and_kept(run: Run, forked: Path):
+    with DiskTier(forked, 1 << 20) as disk:
+        disk.delete(keys_of("a")[1])
+    result = run("verify", "--repair", "--store", forked, "--json")
+    shown = json_of(result)
+    assert (result.exit_code, shown["whole"], shown["unreachable"]) == (0, 7, 4)
+    assert "4 whole ones lie behind chunks that are gone" in run("verify", "--store", forked).stdout
+    assert len(held(forked)) == 7
 
 
 def test_repair_evicts_nothing_when_the_budget_was_lowered(run: Run, store: Path, monkeypatch: pytest.MonkeyPatch):
