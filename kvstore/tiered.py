@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import groupby
-from typing import Any, TypeVar
 
 from kvstore.admission import Admission
 from kvstore.background import Background
 from kvstore.breaker import Breaker
 from kvstore.cost import CostModel
-from kvstore.errors import MissingProfile, TierUnavailable
+from kvstore.errors import MissingProfile
+from kvstore.guard import Guard
 from kvstore.key import ChunkKey
 from kvstore.metrics import Metrics
+from kvstore.send_down import SendDown
 from kvstore.tier import NO_TERMS, Entry, Frame, Terms, Tier
-
-_log = logging.getLogger(__name__)
-T = TypeVar("T")
-_READING, _WRITING = ("match", "get", "entry"), ("put", "touch", "pin")  # a full disk reads on
-_SLOW_S = 5.0  # a read that takes longer is as bad as one that fails
 
 
 class Tiers(Tier):
@@ -31,9 +24,7 @@ class Tiers(Tier):
     With an `admission` it goes to the fastest one, and below it only what is admitted, when it is, together with
     all that stands before it. What the fastest drops earlier is gone.
 
-    A tier that is unavailable is skipped and counted. The log names it, and what it could not do, once
-    until that works again. One that keeps failing is not asked for a while; it has a breaker for reading and
-    one for writing. What is deleted, quarantined or listed goes past them.
+    A tier that is unavailable is skipped (`kvstore.guard`).
     """
 
     name = "tiers"
@@ -49,13 +40,8 @@ class Tiers(Tier):
         """`cost` is told how long every frame took. `breaker` makes one, closed."""
         self.tiers, self._admission = tuple(tiers), admission
         self._metrics, self._cost = metrics or Metrics(), cost or CostModel()
-        self._breakers = {
-            (tier, verb): guard
-            for tier in self.tiers
-            for verbs, guard in ((_READING, breaker()), (_WRITING, breaker()))
-            for verb in verbs
-        }
-        self._complained: set[tuple[str, str]] = set()
+        guard = Guard(self.tiers, self._metrics, breaker)
+        self._ask, self._send_down = guard.ask, SendDown(self.tiers, guard)
         self.background = Background()
 
     def match(self, keys: Sequence[ChunkKey]) -> int:
@@ -123,52 +109,6 @@ class Tiers(Tier):
         num_admitted = self._admission.admitted(keys)
         num_below = self._send_down([*prefix, *keys], len(prefix), num_admitted, dict(entries), terms)
         return max(stored, num_below - len(prefix))
-
-    def _send_down(
-        self, prompt: Sequence[ChunkKey], start: int, num_admitted: int, put: Mapping[ChunkKey, Frame], terms: Terms
-    ) -> int:
-        """Admitted are so many chunks from `start` on; of the prompt, how many leading ones a tier below holds then."""
-        before = self._before(prompt[0])
-        num_wanted = len(before) + start + num_admitted if num_admitted else 0
-        held = [self._fill(tier, [*before, *prompt], num_wanted, put, terms) for tier in self.tiers[1:]]
-        return max(held, default=0) - len(before)
-
-    def _before(self, key: ChunkKey) -> Sequence[ChunkKey]:
-        """The chunks before this one in its prompt, as far as a tier knows them, the first one first."""
-        before: deque[ChunkKey] = deque()
-        while (entry := self.entry(before[0] if before else key)) is not None and entry.parent is not None:
-            before.appendleft(entry.parent)
-        return before
-
-    def _fill(
-        self, tier: Tier, prompt: Sequence[ChunkKey], num_wanted: int, put: Mapping[ChunkKey, Frame], terms: Terms
-    ) -> int:
-        """Puts what the tier lacks of the leading chunks, and anew what it holds of `put`; how many it holds then."""
-        held = self._ask(tier, 0, tier.match, prompt)
-        wanted = prompt[: max(num_wanted, held)]
-        held = next((index for index, key in enumerate(wanted[:held]) if key in put), held)
-        of_terms = groupby(self._at_hand(wanted[held:], put, terms), key=lambda chunk: chunk[2])
-        for these, chunks in of_terms:
-            entries = [(key, frame) for key, frame, _ in chunks]
-            stored = self._ask(tier, 0, tier.put, entries, prompt[:held], these)
-            held += stored
-            if stored < len(entries):
-                break
-        return held
-
-    def _at_hand(
-        self, keys: Sequence[ChunkKey], put: Mapping[ChunkKey, Frame], terms: Terms
-    ) -> Iterator[tuple[ChunkKey, Frame, Terms]]:
-        """Leading chunks that are being put, or that the fastest tier holds."""
-        fastest = self.tiers[0]
-        for key in keys:
-            entry = self._ask(fastest, None, fastest.entry, key)
-            if key in put:
-                yield key, put[key], terms
-            elif entry is None or (frame := self._ask(fastest, None, fastest.get, key)) is None:
-                return
-            else:
-                yield key, frame, entry.terms
 
     def delete(self, key: ChunkKey) -> bool:
         held = [self._ask(tier, False, tier.delete, key) for tier in self.tiers]
@@ -239,30 +179,3 @@ class Tiers(Tier):
         self.background.close()
         for tier in self.tiers:
             tier.close()
-
-    def _ask(self, tier: Tier, otherwise: T, call: Callable[..., T], *arguments: Any) -> T:
-        """What the tier answers to `call(*arguments)`, or `otherwise` when it is unavailable or its breaker open."""
-        breaker = self._breakers.get((tier, call.__name__))
-        ticket = 0 if breaker is None else breaker.admit()
-        if ticket is None:
-            self._metrics.count("tier_skipped")
-            return otherwise
-        started_s, succeeded = time.monotonic(), False
-        try:
-            answer = call(*arguments)
-            succeeded = call.__name__ not in _READING or time.monotonic() - started_s < _SLOW_S
-        except TierUnavailable as error:
-            self._complain(tier.name, call.__name__, error)
-            return otherwise
-        finally:
-            if breaker is not None and breaker.report(ticket, succeeded):
-                self._metrics.count("breakers_opened")
-                _log.info("the %s tier fails or is slow: no %s for a while", tier.name, call.__name__)
-        self._complained.discard((tier.name, call.__name__))
-        return answer
-
-    def _complain(self, name: str, verb: str, error: TierUnavailable) -> None:
-        self._metrics.count("tier_unavailable")
-        if (name, verb) not in self._complained:
-            self._complained.add((name, verb))
-            _log.warning("the %s tier is unavailable, going on without it (%s): %s", name, verb, error)
