@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from kvstore import Breaker, CostModel, DiskTier, MemoryTier, Metrics, NoTier, Tiers, tiered
+from kvstore import Breaker, CostModel, DiskTier, MemoryTier, Metrics, NoTier, Tiers, guard
 from kvstore.testing import FRAME_BYTES, TierContract, frame, frames, key, prompt
 from tests.kvstore.faulty import EVERYTHING, FaultyTier
 
@@ -119,7 +119,7 @@ def test_a_tier_that_fails_at_writing_is_read_on():
 
 
 def test_a_tier_that_is_slow_again_and_again_is_not_asked(monkeypatch):
-    monkeypatch.setattr(tiered, "_SLOW_S", 0.0)
+    monkeypatch.setattr(guard, "_SLOW_S", 0.0)
     tier, metrics = MemoryTier(10_000), Metrics()
     tiers = Tiers([tier], metrics, breaker=guarded(Clock()))
     tiers.put(frames([key("a")]))
