@@ -125,8 +125,13 @@ class Ledger:
         return others or key in keep or key in stuck
 
     def _last_behind(self, key: ChunkKey) -> ChunkKey:
-        """The end of what came last behind a chunk; itself when nothing is held there."""
-        while (children := self._children.get(key)) is not None:
+        """The end of what came last behind a chunk; itself when nothing is held there.
+
+        Of a ring, which no prompts make but whoever puts chunks may, the one from which it would begin anew.
+        """
+        passed: set[ChunkKey] = set()
+        while key not in passed and (children := self._children.get(key)) is not None:
+            passed.add(key)
             key = next(reversed(children))
         return key
 

@@ -188,6 +188,15 @@ class TierContract(ABC):
             tier.put(frames(keys[2:]), prefix=keys[:2])
             self.crowd_out(tier, keys)
 
+    def test_chunks_put_in_a_ring_do_not_stop_a_put(self, tmp_path: Path) -> None:
+        with self.tight(tmp_path, 4) as tier:
+            first, second, third = prompt("a", 3)
+            for before, behind in ((first, second), (second, third), (third, first)):
+                tier.put(frames([behind]), prefix=[before])
+            for number in range(6):
+                tier.put(frames([key(f"other {number}")]))
+                assert tier.size_bytes <= self.copies * 5 * FRAME_BYTES
+
     def test_a_used_prefix_never_goes_before_its_suffix(self, tmp_path: Path) -> None:
         with self.tight(tmp_path, 6) as tier:
             keys = prompt("a", 4)
