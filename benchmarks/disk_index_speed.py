@@ -34,7 +34,7 @@ _SEGMENT_RECORDS = (256 << 20) // record_bytes(_FRAME_BYTES)
 _PROMPT_CHUNKS = 32
 _CHUNKS_AT_ONCE = 10_000
 _MAP_BYTES = 8 << 30
-_NUM_OPENINGS, _NUM_MATCHES = 5, 2000
+_NUM_OPENINGS, _NUM_MATCHES = 3, 1500
 
 
 def index_speed(directory: Path, sizes: Sequence[int]) -> list[dict[str, Any]]:

@@ -74,9 +74,10 @@ def _value_rows(kept: Mapping[str, Timings], value_bytes: int, put_bytes: int) -
     def row(name: str, timings: Timings) -> dict[str, Any]:
         raw = kept["raw, durable" if WAYS[name].is_durable else "raw"]
         return {
-            "corpus": f"values of {value_bytes >> 10} KiB, puts of {put_bytes >> 20} MiB",
+            "corpus": f"{value_bytes >> 10} KiB",
             "way": name,
             "durable": WAYS[name].is_durable,
+            "put_mib": put_bytes >> 20,
             "write_gb_s": put_bytes / float(np.median(timings.put_s)) / 1e9,
             "of_raw": float(np.median(np.divide(raw.put_s, timings.put_s))),
             **_of_reads("warm", timings.warm_s, value_bytes),

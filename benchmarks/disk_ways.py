@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from kvstore import ChunkKey, DiskTier, LmdbTier, Tier
-from kvstore.direct_io import Bytes, aligned_buffer, read_into, sync_directory, write_all
+from kvstore.direct_io import Bytes, contiguous_buffer, read_into, sync_directory, write_all
 
 
 class Way(ABC):
@@ -112,7 +112,7 @@ class RawDisk(Way):
     def __init__(self, directory: Path, capacity_bytes: int) -> None:
         super().__init__(directory, capacity_bytes)
         self._places: dict[ChunkKey, int] = {}
-        self._end, self._buffer = 0, aligned_buffer(0)
+        self._end, self._buffer = 0, contiguous_buffer(0)
 
     def open(self) -> None:
         self.directory.mkdir(exist_ok=True)
@@ -125,7 +125,7 @@ class RawDisk(Way):
             self._places[key] = self._end
             self._end += len(value)
         if len(self._buffer) != len(values[0]):
-            self._buffer = aligned_buffer(len(values[0]))
+            self._buffer = contiguous_buffer(len(values[0]))
 
     def get(self, key: ChunkKey) -> memoryview:
         read_into(self._descriptor, self._buffer, self._places[key])
