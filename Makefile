@@ -37,6 +37,8 @@ bench: install
 	$(BIN)/python -m benchmarks.codec_speed --quick --json out/codec_speed.json
 	$(BIN)/python -m benchmarks.lossless --quick --json out/lossless.json
 	$(BIN)/python -m benchmarks.crossover --quick --json out/crossover.json
+	$(BIN)/python -m benchmarks.disk_tier --quick --json out/disk_tier.json
+	$(BIN)/python -m benchmarks.many_processes --quick --json out/many_processes.json
 
 install: $(VENV)/.installed
 

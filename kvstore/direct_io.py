@@ -7,7 +7,10 @@ Offsets, lengths and buffers are multiples of PAGE_BYTES throughout.
 from __future__ import annotations
 
 import errno
+import mmap
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +19,7 @@ from numpy.typing import NDArray
 from kvstore.segment_record import PAGE_BYTES
 
 Bytes = NDArray[np.uint8]
+_PIECE_BYTES = _HUGE_PAGE_BYTES = 2 << 20
 
 
 def aligned_buffer(num_bytes: int) -> Bytes:
@@ -25,11 +29,26 @@ def aligned_buffer(num_bytes: int) -> Bytes:
     return room[start : start + num_bytes]
 
 
+def contiguous_buffer(num_bytes: int) -> Bytes:
+    """Bytes [num_bytes] of zeros in huge pages, where the kernel has them.
+
+    Of pages scattered in memory a disk reads so few at a time that 1 MiB was measured to take twice as long.
+    """
+    whole_pages = -(-num_bytes // _HUGE_PAGE_BYTES) * _HUGE_PAGE_BYTES
+    room = mmap.mmap(-1, whole_pages + _HUGE_PAGE_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with suppress(AttributeError, OSError):  # none on this system
+        room.madvise(mmap.MADV_HUGEPAGE)
+    buffer = np.frombuffer(room, np.uint8)
+    start = -buffer.ctypes.data % _HUGE_PAGE_BYTES
+    return buffer[start : start + num_bytes]
+
+
 class DirectIO:
     """How the files of one directory are opened, read and written. Errors are OSError. Safe in threads."""
 
     def __init__(self) -> None:
         self.direct = hasattr(os, "O_DIRECT")
+        self._pieces: list[Bytes] = []  # that no read uses now
 
     def open(self, path: Path, flags: int) -> int:
         """A descriptor: direct, or buffered where that is refused."""
@@ -64,8 +83,8 @@ class DirectIO:
         try:
             if os.fstat(descriptor).st_size < offset + num_bytes:
                 return None
-            buffer = aligned_buffer(num_bytes)
-            read = read_into(descriptor, buffer, offset)
+            with self._piece() as piece:
+                found = _read_through(piece, descriptor, offset, num_bytes)
             if not self.direct:
                 os.posix_fadvise(descriptor, offset, num_bytes, os.POSIX_FADV_DONTNEED)
         except OSError as error:
@@ -75,7 +94,19 @@ class DirectIO:
             return self.read(path, offset, num_bytes)
         finally:
             os.close(descriptor)
-        return buffer if read == num_bytes else None
+        return found
+
+    @contextmanager
+    def _piece(self) -> Iterator[Bytes]:
+        """For one read: as many are kept as there were reads at once."""
+        try:
+            piece = self._pieces.pop()
+        except IndexError:
+            piece = contiguous_buffer(_PIECE_BYTES)
+        try:
+            yield piece
+        finally:
+            self._pieces.append(piece)
 
 
 def aligned_zeros() -> Bytes:
@@ -83,6 +114,17 @@ def aligned_zeros() -> Bytes:
     page = aligned_buffer(PAGE_BYTES)
     page[:] = 0
     return page
+
+
+def _read_through(piece: Bytes, descriptor: int, offset: int, num_bytes: int) -> Bytes | None:
+    """A copy of what is read into the piece, one after the other; None when the file ends before."""
+    found = np.empty(num_bytes, np.uint8)
+    for start in range(0, num_bytes, len(piece)):
+        part = piece[: num_bytes - start]
+        if read_into(descriptor, part, offset + start) < len(part):
+            return None
+        np.copyto(found[start : start + len(part)], part)
+    return found
 
 
 def read_into(descriptor: int, buffer: Bytes, offset: int) -> int:

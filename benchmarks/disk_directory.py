@@ -1,0 +1,51 @@
+"""A directory on a disk for a benchmark: made and removed, its page cache dropped, its bytes counted."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_MEMORY = {"tmpfs", "ramfs", "devtmpfs", "hugetlbfs"}
+
+
+@contextmanager
+def scratch_directory(parent: Path) -> Iterator[Path]:
+    """A new directory in `parent`, gone afterwards. Exits, saying why, where that is memory."""
+    kind = file_system(parent)
+    if kind in _MEMORY:
+        raise SystemExit(f"{parent} is on {kind}, which is memory: name a directory on a disk with --path")
+    with tempfile.TemporaryDirectory(prefix="kvstore-bench-", dir=parent) as name:
+        yield Path(name)
+
+
+def file_system(path: Path) -> str:
+    """What kind of file system a directory is on, as the kernel calls it; "unknown" where it does not say."""
+    mounts, kind, longest = Path("/proc/mounts"), "unknown", -1
+    for line in mounts.read_text().splitlines() if mounts.exists() else []:
+        _, mounted_at, its_kind = line.split()[:3]
+        if path.resolve().is_relative_to(mounted_at) and len(mounted_at) >= longest:
+            kind, longest = its_kind, len(mounted_at)
+    return kind
+
+
+def drop_page_cache(directory: Path) -> None:
+    """Of every file in it, which must not be mapped by anyone: what is mapped stays."""
+    for path in _files(directory):
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)  # only clean pages are dropped
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(descriptor)
+
+
+def disk_bytes(directory: Path) -> int:
+    """What its files take on the disk, holes not counted."""
+    return sum(512 * path.stat().st_blocks for path in _files(directory))
+
+
+def _files(directory: Path) -> list[Path]:
+    return [path for path in directory.rglob("*") if path.is_file()]
