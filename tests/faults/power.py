@@ -10,6 +10,7 @@ import os
 import shutil
 import threading
 from contextlib import ExitStack
+from pathlib import Path
 from random import Random
 from unittest import mock
 
@@ -67,7 +68,6 @@ def _record(path, random):
 def _recording(stack, path):
     """The list in which events appear while the stack is open."""
     events, lock = [], threading.Lock()
-    name_of = lambda descriptor: os.readlink(f"/proc/self/fd/{descriptor}")  # noqa: E731
 
     def record(original, event_of):
         def recorded(*arguments, **named):
@@ -80,13 +80,13 @@ def _recording(stack, path):
 
     def of_segment(verb):
         def event(descriptor, *details):
-            name = name_of(descriptor)
-            return (verb, os.path.basename(name), details) if name.endswith(".seg") else None
+            file = _file_of(descriptor)
+            return (verb, file.name, details) if file.suffix == ".seg" else None
 
         return event
 
     def of_sync(descriptor):
-        return ("names", None, None) if name_of(descriptor) == str(path / "segments") else None
+        return ("names", None, None) if _file_of(descriptor) == path / "segments" else None
 
     def of_commit(env, work):
         return "commit", None, (env.path / "data.mdb").read_bytes()
@@ -101,15 +101,19 @@ def _recording(stack, path):
         (LmdbEnvironment, "sync", lambda env: ("metasync", None, None)),
     ]:
         stack.enter_context(mock.patch.object(module, name, record(getattr(module, name), event_of)))
-    unlink = type(path).unlink
+    unlink = Path.unlink
 
     def recorded_unlink(file, missing_ok=False):
         unlink(file, missing_ok)
         if file.suffix == ".seg":
             events.append(("unlink", file.name, None))
 
-    stack.enter_context(mock.patch.object(type(path), "unlink", recorded_unlink))
+    stack.enter_context(mock.patch.object(Path, "unlink", recorded_unlink))
     return events
+
+
+def _file_of(descriptor):
+    return Path(f"/proc/self/fd/{descriptor}").readlink()
 
 
 class _File:
@@ -163,6 +167,7 @@ def _build(store, events, cut, random):
         elif verb == "unlink":
             files[name].unlinked = True
         elif verb == "names":
+            files = {known: file for known, file in files.items() if not file.unlinked}
             for file in files.values():
                 file.named = True
     (store / "index").mkdir(parents=True)

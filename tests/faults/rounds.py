@@ -18,7 +18,7 @@ class Finding:
 
 
 def run_rounds(kind, attempt, rounds, on_round=lambda: None):
-    """Findings. `attempt(number)` gives what was wrong in a round, as texts; it runs in a child for as long as that lives."""
+    """Findings. `attempt(number)` gives what was wrong in a round, as texts; one child runs it until it dies."""
     findings, left = [], list(rounds)
     while left:
         with child(_serve, attempt, left) as (pipe, process):

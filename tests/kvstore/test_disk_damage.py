@@ -222,3 +222,17 @@ def test_a_sound_index_is_kept_where_its_seal_is_lost(filled, left):
         assert not seal.exists()
     assert seal.exists()
     assert list(filled.glob("index.damaged-*")) == []
+
+
+def test_a_removed_segment_that_is_back_changes_nothing_that_was_put_since(tmp_path, monkeypatch):
+    monkeypatch.setattr(disk, "_MIN_SEGMENT_BYTES", 5 * RECORD_BYTES)
+    with DiskTier(tmp_path, 8 * FRAME_BYTES) as tier:
+        tier.put([(each, frame(each, FRAME_BYTES, version=1)) for each in KEYS[:5]])
+        first = segment_of(tmp_path)
+        removed = first.read_bytes()
+        tier.put(frames(KEYS[:5], FRAME_BYTES))
+        assert not first.exists()
+    first.write_bytes(removed)
+    with DiskTier(tmp_path, 8 * FRAME_BYTES) as tier:
+        assert assert_right_or_missing(tier, KEYS[:5]) == 5
+    assert not first.exists()
