@@ -37,7 +37,10 @@ class PowerLosses:
 
     def attempt(self, number):
         random = Random(f"{self._seed} loss {number}")
-        cut = random.randrange(1, len(self._events) + 1)
+        return self.after(random.randrange(1, len(self._events) + 1), random)
+
+    def after(self, cut, random):
+        """What is wrong when the power goes after that many events."""
         shutil.rmtree(self._store, ignore_errors=True)
         _build(self._store, self._events, cut, random)
         with small_pieces():

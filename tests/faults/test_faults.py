@@ -2,6 +2,7 @@
 
 import os
 import signal
+from random import Random
 
 import pytest
 
@@ -11,7 +12,7 @@ from tests.faults.power import PowerLosses
 from tests.faults.rounds import run_rounds
 
 
-@pytest.mark.parametrize(("kind", "make", "rounds"), [("kills", Kills, 20), ("flips", Flips, 300)])
+@pytest.mark.parametrize(("kind", "make", "rounds"), [("kills", Kills, 20), ("flips", Flips, 200)])
 def test_nothing_is_lost_and_nothing_wrong_is_served(tmp_path, kind, make, rounds):
     assert run_rounds(kind, make(tmp_path, 1).attempt, range(rounds)) == []
 
@@ -38,3 +39,11 @@ def test_a_round_that_kills_its_process_is_found_and_the_run_goes_on():
         (5, "wrong"),
         (7, "KeyError: 'raises'"),
     ]
+
+
+def test_power_that_goes_when_a_segment_was_just_removed_takes_nothing_with_it(tmp_path):
+    losses, lost = PowerLosses(tmp_path, 1), []
+    for cut, (verb, _, _) in enumerate(losses._events, start=1):
+        if verb == "unlink":
+            lost += losses.after(cut, Random(cut))
+    assert lost == []
