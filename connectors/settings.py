@@ -2,12 +2,15 @@
 
 The environment wins over the file, the file over the defaults. The file is the first of $KVSTORE_CONFIG,
 ./kvstore.toml and kvstore/kvstore.toml in $XDG_CONFIG_HOME (~/.config). `capacity_bytes` in table
-`[memory]` and KVSTORE_MEMORY_CAPACITY_BYTES are the same setting. Nobody else reads either of them.
+`[memory]` and KVSTORE_MEMORY_CAPACITY_BYTES are the same setting; table `[quotas]`, whose keys are tenants, is one
+setting, which KVSTORE_QUOTAS gives as JSON. Nobody else reads either of them.
 """
 
 from __future__ import annotations
 
 import difflib
+import json
+import math
 import os
 import shutil
 import tomllib
@@ -37,10 +40,14 @@ from kvstore import (
 PREFIX = "KVSTORE_"
 _OTHER_VARIABLES = ("KVSTORE_CONFIG", "KVSTORE_DATA", "KVSTORE_REQUIRE_REAL_MODEL")  # the last two are the tests'
 ALWAYS, SECOND = "always", "second"
+_QUOTAS = "quotas"
 _FILES = {"store.path", "store.profile", "store.profile_directory"}
 _MAX_CHUNK_TOKENS = 1 << 16
+_MAX_TTL_S = 10**10  # three centuries
 _MAX_BYTES = 64 << 40  # a larger map does not fit into a process's address space
 _MEMORY_BYTES, _DISK_BYTES = 4 << 30, 20 << 30  # what the defaults never exceed
+
+Value = Path | str | int | float | Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,8 @@ class StoreSettings:
     """KV that may wait to be saved; what comes on top is dropped and counted. 0 saves nothing."""
     admission: str = ALWAYS
     """What goes below the memory tier: `always` everything, `second` what is used or saved a second time."""
+    ttl_s: float = 0
+    """How long what is saved is kept at most; 0 for ever."""
 
 
 @dataclass(frozen=True)
@@ -83,11 +92,13 @@ class Settings:
     store: StoreSettings
     memory: MemorySettings
     disk: DiskSettings
+    quotas: Mapping[str, int] = field(default_factory=dict)
+    """Bytes that each tier keeps of a tenant at most; one that is not named has the whole tier."""
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
     """Where each value came from, by "table.key": "default", the file's path or the variable's name."""
 
-    def values(self) -> dict[str, Path | str | int]:
-        """Every setting by "table.key"."""
+    def values(self) -> dict[str, Value]:
+        """Every setting by "table.key"; the quotas, all together, by "quotas"."""
         return {name: attrgetter(name)(self) for name in _PARSERS}
 
 
@@ -113,6 +124,7 @@ def load_settings(file: Path | None = None, environ: Mapping[str, str] = os.envi
         StoreSettings(**_table("store", values)),
         MemorySettings(**_table("memory", values)),
         DiskSettings(**_table("disk", values)),
+        values.get(_QUOTAS, {}),
         {name: given[name][1] if name in given else "default" for name in _PARSERS},
     )
 
@@ -139,7 +151,8 @@ def build_store(settings: Settings, spec: KVSpec | None = None, metrics: Metrics
         codec = choose_codec(store.codec, store.quality, file, store.profile_directory, spec, held)
         cost = CostModel() if store.load == AUTO else AlwaysLoad()
         admission = SecondSight() if store.admission == SECOND else None
-        return KVStore(tiers, codec, store.chunk_tokens, metrics, admission=admission, cost=cost)
+        ttl_s = store.ttl_s or math.inf
+        return KVStore(tiers, codec, store.chunk_tokens, metrics, admission=admission, ttl_s=ttl_s, cost=cost)
     except BaseException:
         held.close()
         raise
@@ -149,9 +162,9 @@ def _open_tiers(settings: Settings, metrics: Metrics) -> list[Tier]:
     """Fastest first."""
     tiers: list[Tier] = []
     if settings.memory.capacity_bytes:
-        tiers.append(MemoryTier(settings.memory.capacity_bytes, metrics=metrics))
+        tiers.append(MemoryTier(settings.memory.capacity_bytes, metrics=metrics, quotas=settings.quotas))
     if settings.disk.capacity_bytes:
-        tiers.append(open_disk(settings.store.path, settings.disk.capacity_bytes, metrics))
+        tiers.append(open_disk(settings.store.path, settings.disk.capacity_bytes, metrics, settings.quotas))
     return tiers
 
 
@@ -179,6 +192,9 @@ def _from_file(file: Path) -> dict[str, tuple[object, str]]:
         known = {name.split(".")[0] for name in _PARSERS}
         if table not in known or not isinstance(entries, dict):
             raise InvalidRequest(f"{file}: [{table}] is not a table of settings{_nearest(table, known)}")
+        if table == _QUOTAS:
+            given[_QUOTAS] = entries, str(file)
+            continue
         for key, value in entries.items():
             name = f"{table}.{key}"
             if name not in _PARSERS:
@@ -253,6 +269,21 @@ def _chunk_tokens(value: object) -> int:
     return _within(1, _MAX_CHUNK_TOKENS, int(value) if isinstance(value, str) else value)
 
 
+def _seconds(value: object) -> float:
+    seconds = float(value) if isinstance(value, str) else value
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= _MAX_TTL_S:
+        raise ValueError(value)
+    return seconds
+
+
+def _quotas(value: object) -> dict[str, int]:
+    """By tenant. A text is JSON, as an environment variable has it."""
+    table = json.loads(value) if isinstance(value, str) else value
+    if not isinstance(table, dict):
+        raise ValueError(value)
+    return {_text(tenant): _within(1, _MAX_BYTES, _size(size)) for tenant, size in table.items()}
+
+
 def _size(value: object) -> int:
     return _within(0, _MAX_BYTES, parse_bytes(value) if isinstance(value, str) else value)
 
@@ -264,7 +295,7 @@ def _within(low: int, high: int, value: object) -> int:
 
 
 _SIZES = "a number of bytes or a text such as 500MB or 8GiB, from 0 to 64TiB"
-_PARSERS: Mapping[str, tuple[Callable[[object], Path | str | int], str]] = {
+_PARSERS: Mapping[str, tuple[Callable[[object], Value], str]] = {
     "store.path": (_path, "the path of a directory"),
     "store.chunk_tokens": (_chunk_tokens, f"a whole number from 1 to {_MAX_CHUNK_TOKENS}"),
     "store.codec": (_codec, "auto, or the name of an installed codec, such as lossless or int8"),
@@ -275,10 +306,12 @@ _PARSERS: Mapping[str, tuple[Callable[[object], Path | str | int], str]] = {
     "store.load": (_load, "auto, to load what is sooner loaded than computed, or always"),
     "store.save_queue_bytes": (_size, _SIZES),
     "store.admission": (_admission, f"{ALWAYS} or {SECOND}"),
+    "store.ttl_s": (_seconds, f"a number of seconds from 0, for ever, to {_MAX_TTL_S}"),
     "memory.capacity_bytes": (_size, _SIZES),
     "disk.capacity_bytes": (_size, _SIZES),
+    _QUOTAS: (_quotas, f"a table of tenants, each with {_SIZES.replace('from 0', 'from 1')}"),
 }
-"""Every setting by "table.key": how its value is read, and what is allowed."""
+"""Every setting by "table.key", the quotas by their table: how its value is read, and what is allowed."""
 
 
 def _default_memory_bytes() -> int:

@@ -267,10 +267,12 @@ class DiskTier(DiskReader):
         os.close(self._lock)
 
 
-def open_disk(path: Path | str, capacity_bytes: int, metrics: Metrics | None = None) -> DiskTier | DiskReader:
+def open_disk(
+    path: Path | str, capacity_bytes: int, metrics: Metrics | None = None, quotas: Mapping[str, int] | None = None
+) -> DiskTier | DiskReader:
     """The directory's writer, or, when another process is that already, a reader of it."""
     try:
-        return DiskTier(path, capacity_bytes, metrics=metrics)
+        return DiskTier(path, capacity_bytes, metrics=metrics, quotas=quotas)
     except BlockingWriter:
         _log.warning("%s is written by another process: this one reads it and saves nothing there", path)
         return DiskReader(path)

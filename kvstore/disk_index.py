@@ -1,6 +1,6 @@
 """DiskIndex: where each chunk's record is and what is remembered of it, in LMDB. The tables are in `index_rows.py`.
 
-Nothing of it is kept in memory, so that a million chunks are opened as fast as none.
+Nothing of it is kept in memory; opening it takes what reading its file once takes (`index_seal.py`).
 """
 
 from __future__ import annotations
@@ -12,25 +12,27 @@ from pathlib import Path
 from typing import TypeVar
 
 from kvstore import index_rows as rows
+from kvstore.errors import TierUnavailable
 from kvstore.index_change import IndexChange
 from kvstore.index_rows import EVERYBODY, Located
+from kvstore.index_seal import break_seal, check_seal, seal
 from kvstore.key import ChunkKey
-from kvstore.lmdb_env import DamagedFile, LmdbEnvironment, Transaction, structural_problem
+from kvstore.lmdb_env import DamagedFile, LmdbEnvironment, Transaction
 
 T = TypeVar("T")
 _MAP_BYTES = 64 << 30  # sparse: address space only
 _ENTRIES_AT_ONCE = 1000  # so that listing a million keeps no old pages alive
-_OPENED = "opened"  # a file beside LMDB's, one byte for each writer that has not closed the index since
-_DEATHS_BEFORE_LOOKING = 2  # looking takes 20 s for a million chunks
 
 
 class DiskIndex:
     """One open index. Raises TierUnavailable, and DamagedFile where it cannot be trusted. Safe in threads."""
 
     def __init__(self, path: Path, writable: bool) -> None:
-        self._opened = path / _OPENED if writable else None
-        if self._opened:
-            _note_opening(self._opened)
+        self._writable = writable
+        try:
+            break_seal(path) if writable else check_seal(path)
+        except OSError as error:
+            raise TierUnavailable(f"{path}: {error}") from error
         self._env = LmdbEnvironment(path, rows.TABLES, _MAP_BYTES if writable else None, metasync=False)
         try:
             if writable and not self._num_rows(b"meta") and not self._num_rows(b"chunks"):
@@ -125,18 +127,9 @@ class DiskIndex:
         return self._env.file_bytes()
 
     def close(self) -> None:
-        if self._env.close() and self._opened:
-            with suppress(OSError):
-                self._opened.unlink()
-
-
-def _note_opening(opened: Path) -> None:
-    """Raises DamagedFile when writers have died one after the other, and the index looks as if that was why."""
-    try:
-        deaths = opened.stat().st_size
-    except OSError:
-        deaths = 0
-    if deaths >= _DEATHS_BEFORE_LOOKING and (problem := structural_problem(opened.parent)):
-        raise DamagedFile(f"{opened.parent}: {problem}")
-    with suppress(OSError), opened.open("ab") as file:
-        file.write(b"\n")
+        """A writer leaves the index sealed, where it can be brought to the disk."""
+        with suppress(TierUnavailable, OSError):
+            if self._writable:
+                self._env.sync()
+                seal(self._env.path)
+        self._env.close()

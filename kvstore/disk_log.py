@@ -13,6 +13,7 @@ from functools import partial
 from typing import TypeVar
 
 from kvstore.disk_index import DiskIndex
+from kvstore.errors import TierUnavailable
 from kvstore.index_change import IndexChange
 from kvstore.key import ChunkKey
 from kvstore.segment_writer import SegmentWriter
@@ -65,8 +66,9 @@ class DiskLog:
         if segment == self.writer.active:
             return
         try:
+            self.index.sync()  # or a loss of power takes the move out of it, and with it hits and pins of what moved
             self.writer.remove(segment)
-        except OSError as error:  # tried again when space is needed
+        except (OSError, TierUnavailable) as error:  # tried again when space is needed
             _log.warning("a segment in which nothing lives stays: %s", error)
         else:
             self._gone.append(segment)

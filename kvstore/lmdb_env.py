@@ -139,6 +139,7 @@ class LmdbEnvironment:
 
     def sync(self) -> None:
         """Returns when the last commit is on the disk, whatever happens to the power."""
+        self._require_own_process()
         with self._errors_named():
             self._env.sync(True)
 

@@ -78,9 +78,14 @@ def _drop_segments(segments: Sequence[int], change: IndexChange) -> None:
 
 
 def _add(group: Sequence[_Found], change: IndexChange) -> None:
-    """A copy of a record that is known keeps what is remembered of it."""
+    """A copy of a record that is known keeps what is remembered of it.
+
+    Older ones are none: a file that was unlinked may be back after a loss of power.
+    """
     for place, header in group:
         held = change.find(header.key)
+        if held is not None and held.place > place:
+            continue
         entry = Entry(
             header.key, header.size_bytes, header.saved_at_s, header.saved_at_s, 0, header.terms, header.parent
         )

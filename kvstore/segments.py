@@ -21,9 +21,9 @@ from kvstore.segment_record import PAGE_BYTES, RecordHeader, checksum, record_by
 _NAME = re.compile(r"[0-9a-f]{16}\.seg", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Place:
-    """Where a record begins: byte `offset`, a multiple of PAGE_BYTES, of a segment."""
+    """Where a record begins: byte `offset`, a multiple of PAGE_BYTES, of a segment. Later records are greater."""
 
     segment: int
     offset: int

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from connectors.byte_size import format_bytes
 from connectors.cli.options import JsonOption
 from connectors.cli.output import print_json, print_line, print_table
 from connectors.codec_choice import AUTO
-from connectors.settings import load_settings, variable_of
+from connectors.settings import Value, load_settings, variable_of
 
 
 def config(as_json: JsonOption = False) -> None:
@@ -40,7 +42,14 @@ def config(as_json: JsonOption = False) -> None:
     print_line('or memory.capacity_bytes = "8GiB" in kvstore.toml.')
 
 
-def _shown(name: str, value: Path | str | int) -> str:
+def _shown(name: str, value: Value) -> str:
+    if isinstance(value, Mapping):
+        return (
+            ", ".join(
+                f"{json.dumps(tenant, ensure_ascii=False)}: {format_bytes(size)}" for tenant, size in value.items()
+            )
+            or "none"
+        )
     if isinstance(value, int) and name.endswith("_bytes"):
         return format_bytes(value)
     return str(value) if value != "" else '""'

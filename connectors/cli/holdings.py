@@ -79,7 +79,7 @@ def create_writer(path: Path) -> DiskTier:
 
 def _writer(path: Path, capacity_bytes: int) -> DiskTier:
     try:
-        return DiskTier(path, capacity_bytes, evicts=False)
+        return DiskTier(path, capacity_bytes, quotas=load_settings().quotas, evicts=False)
     except BlockingWriter as error:
         raise InvalidRequest(
             f"another process is writing {path}, and only the writer may change it: stop it and run this again"

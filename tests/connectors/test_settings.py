@@ -1,6 +1,8 @@
 """Settings: where each value comes from, what is refused and how, and the store they describe."""
 
 import contextlib
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,9 @@ from hypothesis import strategies as st
 from codec import KVArray, KVSpec, LayerGroup
 from connectors.byte_size import format_bytes, parse_bytes
 from connectors.settings import DiskSettings, MemorySettings, Settings, StoreSettings, build_store, load_settings
-from kvstore import AlwaysLoad, CostModel, DiskTier, InvalidRequest, MemoryTier, Tiers
+from kvstore import AlwaysLoad, CostModel, DiskTier, InvalidRequest, MemoryTier, Terms, Tiers
+from kvstore.testing import FRAME_BYTES, frames, prompt
+from tests.kv import SPEC, kv_of_any_bits
 
 GIB = 1 << 30
 
@@ -86,7 +90,7 @@ def test_relative_path_is_seen_from_the_file_or_from_the_working_directory(nowhe
     [
         ("[memroy]\ncapacity_bytes = 1", "did you mean memory?"),
         ("[memory]\ncapacity_byte = 1", "did you mean memory.capacity_bytes?"),
-        ("tenant = 'a'", "there are: disk, memory, store"),
+        ("tenant = 'a'", "there are: disk, memory, quotas, store"),
         ("memory = 5", "[memory] is not a table"),
     ],
 )
@@ -122,6 +126,10 @@ def test_other_variables_are_none_of_our_business():
         ("save_queue_bytes", "-1"),
         ("save_queue_bytes", "'8 gigs'"),
         ("save_queue_bytes", "'65TiB'"),
+        ("ttl_s", "-1"),
+        ("ttl_s", "'nan'"),
+        ("ttl_s", "true"),
+        ("ttl_s", "'a day'"),
     ],
 )
 def test_wrong_value_is_refused_with_its_origin_and_what_is_allowed(name: str, value: str):
@@ -216,3 +224,36 @@ def test_loading_is_decided_by_measurement_unless_told_otherwise(nowhere: Path, 
     load_settings(environ={"KVSTORE_STORE_LOAD": given})
     settings = Settings(StoreSettings(nowhere / "s", load=given), MemorySettings(0), DiskSettings(0))
     assert type(build_store(settings).cost) is kind
+
+
+def test_quotas_are_a_table_by_tenant_or_json_in_the_environment(nowhere: Path):
+    file = write(nowhere / "a.toml", '[quotas]\nguests = "1GiB"\n"Ünal & Söhne" = 5_000\n')
+    assert load_settings(file, {}).quotas == {"guests": GIB, "Ünal & Söhne": 5000}
+    assert load_settings(file, {}).origins["quotas"] == str(file)
+    settings = load_settings(file, {"KVSTORE_QUOTAS": '{"": "2GiB"}'})
+    assert (settings.quotas, settings.origins["quotas"]) == ({"": 2 * GIB}, "KVSTORE_QUOTAS")
+    assert load_settings(environ={}).quotas == {}
+
+
+@pytest.mark.parametrize("given", ["guests", "5", "[]", '{"guests": 0}', '{"guests": true}', '{"guests": "lots"}', "{"])
+def test_wrong_quotas_are_refused_with_what_is_allowed(given: str):
+    message = refusal(environ={"KVSTORE_QUOTAS": given})
+    assert message.startswith(f"quotas is {given!r} (from KVSTORE_QUOTAS); allowed is a table of tenants, each with ")
+
+
+def test_every_tier_of_a_built_store_keeps_the_quotas(nowhere: Path):
+    quotas = {"small": 2 * FRAME_BYTES}
+    settings = Settings(StoreSettings(nowhere / "s"), MemorySettings(1 << 20), DiskSettings(1 << 20), quotas)
+    with build_store(settings) as store:
+        for tier in store.tier.tiers:
+            assert tier.put(frames(prompt("a", 3)), terms=Terms("small")) == 2
+            assert tier.put(frames(prompt("b", 3)), terms=Terms("large")) == 3
+
+
+@pytest.mark.parametrize(("ttl_s", "kept_s"), [("0", math.inf), ("0.5", 0.5), ("86400", 86400)])
+def test_what_is_saved_is_kept_for_the_time_that_is_set(nowhere: Path, ttl_s: str, kept_s: float):
+    store_settings = replace(load_settings(environ={"KVSTORE_STORE_TTL_S": ttl_s}).store, chunk_tokens=4)
+    with build_store(Settings(store_settings, MemorySettings(1 << 20), DiskSettings(0))) as store:
+        store.save(store.identity(SPEC), range(4), kv_of_any_bits(SPEC, 4))
+        (entry,) = store.tier.entries()
+        assert entry.terms.expires_at_s == pytest.approx(entry.saved_at_s + kept_s, abs=0.2)

@@ -188,22 +188,51 @@ def test_any_bit_of_the_index_may_flip(filled):
             process.join()
 
 
-def test_an_index_over_which_writers_die_is_looked_at_and_set_aside(filled, caplog):
+def test_an_index_that_is_not_as_it_was_closed_is_set_aside(filled, caplog):
+    file = filled / "index" / "data.mdb"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-100] + bytes([whole[-100] ^ 1]) + whole[-99:])  # wherever that is
+    with pytest.raises(TierUnavailable, match="not as it was closed"):
+        DiskReader(filled)
+    with DiskTier(filled, CAPACITY) as tier:
+        assert assert_right_or_missing(tier) == 20
+    assert len(list(filled.glob("index.damaged-*"))) == 1
+    with DiskReader(filled) as reader:
+        assert reader.match(KEYS) == 20
+
+
+def test_an_index_over_which_a_writer_died_is_looked_at_and_set_aside(filled):
     file, choose = filled / "index" / "data.mdb", random.Random(2)
     whole = file.read_bytes()
     while structural_problem(file.parent) is None:
         place = choose.randrange(8192, len(whole))
         file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
-    (file.parent / "opened").write_bytes(b"\n\n")
+    (file.parent / "seal").unlink()
     with DiskTier(filled, CAPACITY) as tier:
         assert assert_right_or_missing(tier) == 20
     assert len(list(filled.glob("index.damaged-*"))) == 1
 
 
-def test_a_sound_index_is_kept_however_many_writers_died(filled):
-    (filled / "index" / "opened").write_bytes(b"\n" * 9)
+@pytest.mark.parametrize("left", [None, b"", b"cut short"])
+def test_a_sound_index_is_kept_where_its_seal_is_lost(filled, left):
+    seal = filled / "index" / "seal"
+    seal.unlink() if left is None else seal.write_bytes(left)
     with DiskTier(filled, CAPACITY) as tier:
         assert tier.match(KEYS) == 20
-        assert len((filled / "index" / "opened").read_bytes()) == 10
-    assert not (filled / "index" / "opened").exists()
+        assert not seal.exists()
+    assert seal.exists()
     assert list(filled.glob("index.damaged-*")) == []
+
+
+def test_a_removed_segment_that_is_back_changes_nothing_that_was_put_since(tmp_path, monkeypatch):
+    monkeypatch.setattr(disk, "_MIN_SEGMENT_BYTES", 5 * RECORD_BYTES)
+    with DiskTier(tmp_path, 8 * FRAME_BYTES) as tier:
+        tier.put([(each, frame(each, FRAME_BYTES, version=1)) for each in KEYS[:5]])
+        first = segment_of(tmp_path)
+        removed = first.read_bytes()
+        tier.put(frames(KEYS[:5], FRAME_BYTES))
+        assert not first.exists()
+    first.write_bytes(removed)
+    with DiskTier(tmp_path, 8 * FRAME_BYTES) as tier:
+        assert assert_right_or_missing(tier, KEYS[:5]) == 5
+    assert not first.exists()

@@ -11,7 +11,7 @@ from contextlib import suppress
 import pytest
 
 from codec import Lossless
-from kvstore import KVStore, TierUnavailable
+from kvstore import KVStore, Terms, TierUnavailable
 from kvstore.testing import frame, frames, key, prompt
 from tests.kv import SPEC, bits, kv_of_any_bits
 from tests.kvstore.children import answer
@@ -145,3 +145,46 @@ def test_use_after_closing_is_unavailable(tmp_path, durable):
     for use in (lambda: tier.get(key("a")), lambda: tier.put(frames([key("a")]))):
         with pytest.raises(TierUnavailable):
             use()
+
+
+def test_a_clock_that_goes_backwards_loses_nothing_and_keeps_the_budget(tmp_path, durable):
+    now_s, size = [2e9], 50_000
+    with durable(tmp_path, 10 * size, clock=lambda: now_s[0]) as tier:
+        for number in range(40):
+            keys = prompt(str(number), 4)
+            assert tier.put(frames(keys, size)) == 4
+            assert tier.match(keys) == 4
+            assert all(tier.get(each) == frame(each, size) for each in keys)
+            tier.touch(keys)
+            now_s[0] -= 1e8 if number == 20 else 1e3
+            assert tier.size_bytes <= 10 * size
+    now_s[0] = -5.0  # before 1970
+    with durable(tmp_path, 10 * size, clock=lambda: now_s[0]) as tier:
+        assert tier.put(frames(prompt("last", 2), size)) == 2
+        assert tier.match(prompt("last", 2)) == 2
+        assert all(tier.get(entry.key) == frame(entry.key, size) for entry in tier.entries())
+
+
+def test_frames_still_expire_when_the_clock_has_gone_backwards(tmp_path, durable):
+    now_s = [2000.0]
+    with durable(tmp_path, CAPACITY, clock=lambda: now_s[0]) as tier:
+        tier.put(frames([key("a")]), terms=Terms(expires_at_s=2100.0))
+        now_s[0] = 1000.0
+        assert tier.get(key("a")) == frame(key("a"))
+        now_s[0] = 2100.0
+        assert tier.get(key("a")) is None
+
+
+def test_a_writer_whose_directory_vanished_serves_nothing_wrong_and_begins_anew(tmp_path, durable):
+    path, keys = tmp_path / "store", prompt("a", 4)
+    store = KVStore([durable(path, CAPACITY)], Lossless(), chunk_tokens=4)
+    identity, kv = store.identity(SPEC), kv_of_any_bits(SPEC, 40)
+    store.save(identity, range(20), kv.tokens(0, 20))
+    shutil.rmtree(path)
+    store.save(identity, range(40), kv)
+    loaded = store.load(store.match(identity, range(40)))
+    assert loaded is None or bits(loaded) == bits(kv.tokens(0, loaded.num_tokens))
+    store.close()
+    with durable(path, CAPACITY) as tier:
+        assert tier.put(frames(keys)) == 4
+        assert all(tier.get(each) == frame(each) for each in keys)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kvstore import BlockingWriter, DiskReader, DiskTier, Tiers, TierUnavailable, disk, disk_index, open_disk
+from kvstore import BlockingWriter, DiskReader, DiskTier, Tiers, TierUnavailable, disk, disk_index, lmdb_env, open_disk
 from kvstore.testing import frame, frames, key, prompt
 from tests.kvstore.children import child
 
@@ -161,3 +161,32 @@ def test_a_reader_follows_an_index_that_grows_beyond_its_map(tmp_path, monkeypat
             assert (tmp_path / "index" / "data.mdb").stat().st_size > 256 * 1024
             assert reader.match(keys) == 3000
             assert reader.get(keys[-1]) == frame(keys[-1], 10)
+
+
+def hold_a_transaction(pipe, path):
+    with DiskReader(path) as reader, reader._index._env.reading() as transaction:
+        assert transaction.stat()
+        pipe.send("reading")
+        pipe.recv()
+
+
+def test_a_reader_that_dies_in_a_transaction_does_not_make_the_index_grow(tmp_path, monkeypatch):
+    monkeypatch.setattr(lmdb_env, "_CHECK_READERS_EVERY_S", 0.0)
+    keys = prompt("a", 20)
+    with child(obey, tmp_path, DiskTier) as (pipe, _):
+        assert pipe.recv() == "open"
+
+        def puts(number):
+            for _ in range(number):
+                pipe.send(("put", frames(keys, 10)))
+                assert pipe.recv() == 20
+            return (tmp_path / "index" / "data.mdb").stat().st_size
+
+        puts(20)
+        with child(hold_a_transaction, tmp_path) as (reader, _):
+            assert reader.recv() == "reading"
+            puts(20)
+        assert puts(200) <= puts(20)
+        with DiskReader(tmp_path) as reader:
+            assert reader.match(keys) == 20
+            assert all(reader.get(each) == frame(each, 10) for each in keys)
