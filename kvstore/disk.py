@@ -14,7 +14,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -23,6 +23,7 @@ from kvstore.disk_index import DiskIndex
 from kvstore.disk_log import DiskLog
 from kvstore.disk_reader import DiskReader
 from kvstore.errors import InvalidRequest, TierUnavailable
+from kvstore.grouping import groups
 from kvstore.index_change import Budget, IndexChange
 from kvstore.index_rows import Located
 from kvstore.key import ChunkKey
@@ -142,7 +143,7 @@ class DiskTier(DiskReader):
         prompt, stored = [*prefix, *(key for key, _ in entries)], 0
         with self._changing():
             self._uses.note(prefix, self._clock(), hits=0)
-            for group in _groups(entries, self._log.group_bytes):
+            for group in groups(entries, lambda chunk: record_bytes(len(chunk[1])), self._log.group_bytes):
                 try:
                     fitted = self._put_group(group, prompt, len(prefix) + stored, terms)
                 except (OSError, TierUnavailable):
@@ -291,15 +292,3 @@ def _set_aside(index: Path, error: DamagedFile) -> None:
     index.rename(aside)
     index.mkdir()
     _log.warning("%s cannot be read (%s): moved to %s, made anew from the segments", index, error, aside.name)
-
-
-def _groups(entries: Sequence[tuple[ChunkKey, Frame]], group_bytes: int) -> Iterable[_Group]:
-    """Consecutive runs of records of at most `group_bytes`, or of one larger."""
-    start, size = 0, 0
-    for index, (_, frame) in enumerate(entries):
-        if size and size + record_bytes(len(frame)) > group_bytes:
-            yield entries[start:index]
-            start, size = index, 0
-        size += record_bytes(len(frame))
-    if start < len(entries):
-        yield entries[start:]

@@ -101,6 +101,12 @@ class DiskIndex:
             row = transaction.get(EVERYBODY, db=self._env.tables[b"totals"])
             return int(rows.PAIR.unpack(row)[0]) if row else 0
 
+    def rejection(self, key: ChunkKey) -> str | None:
+        """Why that chunk was taken out of service."""
+        with self._env.reading() as transaction:
+            note = transaction.get(key.digest, db=self._env.tables[b"quarantine"])
+            return None if note is None else str(json.loads(bytes(note))["reason"])
+
     def quarantined(self) -> dict[str, dict[str, str | float]]:
         """Why frames were taken out of service, by key in hex."""
         with self._env.reading() as transaction, transaction.cursor(self._env.tables[b"quarantine"]) as cursor:

@@ -13,12 +13,12 @@ from kvstore.index_rows import Located
 from kvstore.key import ChunkKey
 from kvstore.profile_files import ProfileFiles
 from kvstore.segments import Segments
-from kvstore.tier import NO_TERMS, Entry, Frame, Terms, Tier
+from kvstore.tier import Entry, ReadOnlyTier
 
 _log = logging.getLogger(__name__)
 
 
-class DiskReader(Tier):
+class DiskReader(ReadOnlyTier):
     """Declines every put. What it rejected is a miss for itself only.
 
     It reads the index that was there when it was opened: where a writer has had to make a new one since, it
@@ -100,20 +100,6 @@ class DiskReader(Tier):
         except OSError as error:
             raise TierUnavailable(f"{self._path} cannot be read: {error}") from error
 
-    def put(
-        self, entries: Sequence[tuple[ChunkKey, Frame]], prefix: Sequence[ChunkKey] = (), terms: Terms = NO_TERMS
-    ) -> int:
-        return 0
-
-    def delete(self, key: ChunkKey) -> bool:
-        return False
-
-    def touch(self, keys: Sequence[ChunkKey]) -> None:
-        return
-
-    def pin(self, keys: Sequence[ChunkKey], pinned: bool = True) -> int:
-        return 0
-
     def quarantine(self, key: ChunkKey, reason: str) -> None:
         self._rejected[key] = {"reason": reason, "at_s": self._clock()}
 
@@ -122,8 +108,8 @@ class DiskReader(Tier):
         return self._index.quarantined() | {str(key): note for key, note in self._rejected.items()}
 
     def rejection(self, key: ChunkKey) -> str | None:
-        note = self.quarantined().get(str(key))
-        return str(note["reason"]) if note else None
+        own = self._rejected.get(key)
+        return str(own["reason"]) if own else self._index.rejection(key)
 
     def profile(self, fingerprint: str) -> bytes | None:
         return self._profiles.read(fingerprint)

@@ -10,18 +10,19 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from kvstore.errors import TierUnavailable
 from kvstore.eviction import LRU, EvictionPolicy
+from kvstore.grouping import groups
 from kvstore.key import ChunkKey
 from kvstore.ledger import Ledger, used_at_s
 from kvstore.lmdb_env import DamagedFile
 from kvstore.lmdb_frames import LmdbFrames
 from kvstore.metrics import Metrics
 from kvstore.profile_files import ProfileFiles
-from kvstore.tier import NO_TERMS, Entry, Frame, Terms, Tier
+from kvstore.tier import NO_TERMS, Entry, Frame, ReadOnlyTier, Terms, Tier
 from kvstore.writer_lock import lock_directory
 
 _log = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ _MAP_SLACK = 1.25  # free pages between frames: LMDB was measured to need 1.12 u
 _MAP_EXTRA_BYTES = 64 << 20
 
 
-class LmdbReader(Tier):
+class LmdbReader(ReadOnlyTier):
     """Reads a directory that another process may be writing. Declines every put."""
 
     name = "lmdb"
@@ -49,9 +50,6 @@ class LmdbReader(Tier):
     def get(self, key: ChunkKey) -> memoryview | None:
         return self._frames.get(key) if self.entry(key) else None
 
-    def pin(self, keys: Sequence[ChunkKey], pinned: bool = True) -> int:
-        return 0
-
     def entry(self, key: ChunkKey) -> Entry | None:
         entry = None if key in self._rejected else self._frames.entry(key)
         return entry if entry and entry.terms.expires_at_s > self._clock() else None
@@ -59,17 +57,6 @@ class LmdbReader(Tier):
     def peek(self, key: ChunkKey, num_bytes: int) -> memoryview | None:
         """The first bytes of a frame: enough for its header, without reading the rest."""
         return self._frames.get(key, num_bytes)
-
-    def put(
-        self, entries: Sequence[tuple[ChunkKey, Frame]], prefix: Sequence[ChunkKey] = (), terms: Terms = NO_TERMS
-    ) -> int:
-        return 0
-
-    def delete(self, key: ChunkKey) -> bool:
-        return False
-
-    def touch(self, keys: Sequence[ChunkKey]) -> None:
-        return
 
     def quarantine(self, key: ChunkKey, reason: str) -> None:
         self._rejected.add(key)
@@ -185,7 +172,7 @@ class LmdbTier(Tier):
     ) -> int:
         prompt, stored = [*prefix, *(key for key, _ in entries)], 0
         with self._writing:
-            for group in _groups(entries):
+            for group in groups(entries, lambda chunk: len(chunk[1]), _GROUP_BYTES):
                 try:
                     fitted = self._put_group(group, prompt, len(prefix) + stored, terms)
                 except TierUnavailable:
@@ -309,15 +296,3 @@ class LmdbTier(Tier):
             self._frames.close()
             os.close(self._writer)
             self._writer = -1
-
-
-def _groups(entries: Sequence[tuple[ChunkKey, Frame]]) -> Iterable[Sequence[tuple[ChunkKey, Frame]]]:
-    """Consecutive runs of at most _GROUP_BYTES, or of one larger frame."""
-    start, size = 0, 0
-    for index, (_, frame) in enumerate(entries):
-        if size and size + len(frame) > _GROUP_BYTES:
-            yield entries[start:index]
-            start, size = index, 0
-        size += len(frame)
-    if start < len(entries):
-        yield entries[start:]

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from kvstore.disk_log import DiskLog
+from kvstore.grouping import groups
 from kvstore.index_change import IndexChange
 from kvstore.index_rows import Located
 from kvstore.segment_record import RecordHeader
@@ -43,7 +44,7 @@ def _deadest(log: DiskLog) -> int | None:
 
 
 def _clean(log: DiskLog, segment: int) -> None:
-    for group in _groups(_live(log, segment), log.group_bytes):
+    for group in groups(_live(log, segment), lambda live: live[0].record_bytes, log.group_bytes):
         log.commit(partial(_copy, log, group))
     damaged = log.drop_beyond({segment: 0}) if log.index.segments().get(segment, (0, 0))[1] else 0
     if damaged:
@@ -66,17 +67,3 @@ def _live(log: DiskLog, segment: int) -> Iterator[_Live]:
             payload = log.segments.read(place, header.key, located.entry.size_bytes)
             if payload is not None:
                 yield located, header, payload
-
-
-def _groups(records: Iterator[_Live], group_bytes: int) -> Iterator[list[_Live]]:
-    """Consecutive ones of at most `group_bytes`, or one larger."""
-    group: list[_Live] = []
-    size = 0
-    for record in records:
-        if group and size + record[0].record_bytes > group_bytes:
-            yield group
-            group, size = [], 0
-        group.append(record)
-        size += record[0].record_bytes
-    if group:
-        yield group

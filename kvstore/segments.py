@@ -58,28 +58,29 @@ class Segments:
 
     def read(self, place: Place, key: ChunkKey, size_bytes: int) -> memoryview | None:
         """The frame recorded there, read-only; None when there is no whole record of that key and size."""
-        try:
-            record = self.io.read(self.path(place.segment), place.offset, record_bytes(size_bytes))
-        except FileNotFoundError:
+        found = self._begun(place, key, size_bytes, size_bytes)
+        if found is None:
             return None
-        header = None if record is None else unpack_header(record[:PAGE_BYTES].tobytes())
-        if record is None or header is None or (header.key, header.size_bytes) != (key, size_bytes):
-            return None
-        payload = record[PAGE_BYTES : PAGE_BYTES + size_bytes]
-        payload.flags.writeable = False
-        return payload.data if checksum(payload.data) == header.payload_xxh3 else None
+        header, payload = found
+        return payload if checksum(payload) == header.payload_xxh3 else None
 
     def peek(self, place: Place, key: ChunkKey, size_bytes: int, num_bytes: int) -> memoryview | None:
         """The first `num_bytes` of a frame, unchecked: its payload's checksum is over all of it."""
-        wanted = min(num_bytes, size_bytes)
+        found = self._begun(place, key, size_bytes, min(num_bytes, size_bytes))
+        return None if found is None else found[1]
+
+    def _begun(
+        self, place: Place, key: ChunkKey, size_bytes: int, num_bytes: int
+    ) -> tuple[RecordHeader, memoryview] | None:
+        """The header of the record of that key and size, if it is there, and the first `num_bytes` of its frame."""
         try:
-            record = self.io.read(self.path(place.segment), place.offset, record_bytes(wanted))
+            record = self.io.read(self.path(place.segment), place.offset, record_bytes(num_bytes))
         except FileNotFoundError:
             return None
         header = None if record is None else unpack_header(record[:PAGE_BYTES].tobytes())
         if record is None or header is None or (header.key, header.size_bytes) != (key, size_bytes):
             return None
-        return record[PAGE_BYTES : PAGE_BYTES + wanted].data.toreadonly()
+        return header, record[PAGE_BYTES : PAGE_BYTES + num_bytes].data.toreadonly()
 
     def scan(self, segment: int, start: int) -> Iterator[tuple[Place, RecordHeader]]:
         """Records with a sound header from `start` on. Damage is stepped over a page at a time, holes at once."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 
 from kvstore.guard import Guard
@@ -14,8 +14,9 @@ from kvstore.tier import Entry, Frame, Terms, Tier
 class SendDown:
     """No chunk comes to a tier below without those before it in its prompt."""
 
-    def __init__(self, tiers: Sequence[Tier], guard: Guard) -> None:
-        self._tiers, self._ask = tiers, guard.ask
+    def __init__(self, tiers: Sequence[Tier], guard: Guard, entry: Callable[[ChunkKey], Entry | None]) -> None:
+        """`entry` as the stack of these tiers gives it."""
+        self._tiers, self._ask, self._entry = tiers, guard.ask, entry
 
     def __call__(
         self, prompt: Sequence[ChunkKey], start: int, num_admitted: int, put: Mapping[ChunkKey, Frame], terms: Terms
@@ -62,7 +63,3 @@ class SendDown:
                 return
             else:
                 yield key, frame, entry.terms
-
-    def _entry(self, key: ChunkKey) -> Entry | None:
-        entries = (self._ask(tier, None, tier.entry, key) for tier in self._tiers)
-        return next((entry for entry in entries if entry is not None), None)

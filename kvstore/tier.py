@@ -142,16 +142,8 @@ class Tier(ABC):
         self.close()
 
 
-class NoTier(Tier):
-    """Holds nothing: every get misses, every put is declined."""
-
-    name = "none"
-
-    def match(self, keys: Sequence[ChunkKey]) -> int:
-        return 0
-
-    def get(self, key: ChunkKey) -> memoryview | None:
-        return None
+class ReadOnlyTier(Tier):
+    """Declines whatever would change what is held."""
 
     def put(
         self, entries: Sequence[tuple[ChunkKey, Frame]], prefix: Sequence[ChunkKey] = (), terms: Terms = NO_TERMS
@@ -166,6 +158,18 @@ class NoTier(Tier):
 
     def pin(self, keys: Sequence[ChunkKey], pinned: bool = True) -> int:
         return 0
+
+
+class NoTier(ReadOnlyTier):
+    """Holds nothing: every get misses, every put is declined."""
+
+    name = "none"
+
+    def match(self, keys: Sequence[ChunkKey]) -> int:
+        return 0
+
+    def get(self, key: ChunkKey) -> memoryview | None:
+        return None
 
     def entry(self, key: ChunkKey) -> Entry | None:
         return None

@@ -41,7 +41,7 @@ class Tiers(Tier):
         self.tiers, self._admission = tuple(tiers), admission
         self._metrics, self._cost = metrics or Metrics(), cost or CostModel()
         guard = Guard(self.tiers, self._metrics, breaker)
-        self._ask, self._send_down = guard.ask, SendDown(self.tiers, guard)
+        self._ask, self._send_down = guard.ask, SendDown(self.tiers, guard, self.entry)
         self.background = Background()
 
     def match(self, keys: Sequence[ChunkKey]) -> int:
