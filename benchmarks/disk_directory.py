@@ -1,8 +1,7 @@
-"""A directory on a disk for a benchmark: made and removed, its page cache dropped, its bytes counted."""
+"""A directory on a disk for a benchmark: made and removed, its bytes counted."""
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,21 +30,6 @@ def file_system(path: Path) -> str:
     return kind
 
 
-def drop_page_cache(directory: Path) -> None:
-    """Of every file in it, which must not be mapped by anyone: what is mapped stays."""
-    for path in _files(directory):
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)  # only clean pages are dropped
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-        finally:
-            os.close(descriptor)
-
-
 def disk_bytes(directory: Path) -> int:
     """What its files take on the disk, holes not counted."""
-    return sum(512 * path.stat().st_blocks for path in _files(directory))
-
-
-def _files(directory: Path) -> list[Path]:
-    return [path for path in directory.rglob("*") if path.is_file()]
+    return sum(512 * path.stat().st_blocks for path in directory.rglob("*") if path.is_file())

@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 from rich.progress import Progress
 
-from benchmarks.disk_directory import disk_bytes, drop_page_cache
+from benchmarks.disk_directory import disk_bytes
 from benchmarks.disk_speed import key_of
+from connectors.page_cache import drop_from_page_cache
 from kvstore import ChunkKey, DiskTier, Entry, LmdbTier, Tier
 from kvstore.disk_index import DiskIndex
 from kvstore.index_change import IndexChange
@@ -56,7 +57,7 @@ def _row(name: str, path: Path, num_chunks: int, make: Callable[[], Tier]) -> di
     opened_s: list[float] = []
     matched_s, choose = [], random.Random(0)
     while len(opened_s) < _NUM_OPENINGS and sum(opened_s) < _LONG_S:
-        drop_page_cache(path)
+        drop_from_page_cache(path)
         begin = time.perf_counter()
         tier = make()
         opened_s.append(time.perf_counter() - begin)

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from rich.progress import Progress
 
-from benchmarks.disk_directory import disk_bytes, drop_page_cache
+from benchmarks.disk_directory import disk_bytes
 from benchmarks.disk_ways import STORES, WAYS, Way
+from connectors.page_cache import drop_from_page_cache
 from kvstore import ChunkKey, MemoryTier
 from kvstore.direct_io import Bytes, aligned_buffer
 from kvstore.segment_record import PAGE_BYTES
@@ -66,7 +67,7 @@ def keep_values(directory: Path, value_bytes: int, put_bytes: int, num_rounds: i
         for keys in progress.track(rounds, description=f"{value_bytes >> 10} KiB, read cold"):
             for name, way in ways.items():
                 way.close()
-                drop_page_cache(way.directory)
+                drop_from_page_cache(way.directory)
                 way.open()
                 timings[name].cold_s.append(_get_all(way, keys, values))
     for way in ways.values():

@@ -253,16 +253,13 @@ def _codec(value: object) -> str:
     return AUTO if value == AUTO else codec_class(_text(value)).id
 
 
-def _load(value: object) -> str:
-    if value not in (AUTO, ALWAYS):
-        raise ValueError(value)
-    return _text(value)
+def _one_of(*allowed: str) -> Callable[[object], str]:
+    def parse(value: object) -> str:
+        if value not in allowed:
+            raise ValueError(value)
+        return _text(value)
 
-
-def _admission(value: object) -> str:
-    if value not in (ALWAYS, SECOND):
-        raise ValueError(value)
-    return _text(value)
+    return parse
 
 
 def _chunk_tokens(value: object) -> int:
@@ -303,9 +300,9 @@ _PARSERS: Mapping[str, tuple[Callable[[object], Value], str]] = {
     "store.profile_directory": (_path, "the path of a directory"),
     "store.quality": (_text, "the name of a level of the profile: high, balanced or small; or progressive, all in one"),
     "store.tenant": (_text, "any text"),
-    "store.load": (_load, "auto, to load what is sooner loaded than computed, or always"),
+    "store.load": (_one_of(AUTO, ALWAYS), "auto, to load what is sooner loaded than computed, or always"),
     "store.save_queue_bytes": (_size, _SIZES),
-    "store.admission": (_admission, f"{ALWAYS} or {SECOND}"),
+    "store.admission": (_one_of(ALWAYS, SECOND), f"{ALWAYS} or {SECOND}"),
     "store.ttl_s": (_seconds, f"a number of seconds from 0, for ever, to {_MAX_TTL_S}"),
     "memory.capacity_bytes": (_size, _SIZES),
     "disk.capacity_bytes": (_size, _SIZES),

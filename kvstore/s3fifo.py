@@ -15,9 +15,9 @@ _Queue = OrderedDict[ChunkKey, int]  # a key's uses since it came or came round;
 class S3FIFO(EvictionPolicy):
     """New keys pass a small queue; those used there, or back soon after they went, get into the main one.
 
-    Shares count keys, not bytes: a policy knows no sizes. Other than
-    in the paper one use is enough to leave the small queue, and spared keys go to the end of their queue,
-    unused or not: a prompt of many chunks that are spared costs one round, not one for every victim.
+    Shares count keys, not bytes: a policy knows no sizes. Other than in the paper one use is enough to leave the
+    small queue, and spared keys go to the end of their queue, unused or not: a prompt of many chunks that are
+    spared costs one round, not one for every victim.
     """
 
     def __init__(self, small_share: float = 0.3, ghosts_per_key: float = 4.0) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from connectors.hf.cached_model import CachedModel
 from connectors.hf.models import load_model
+from connectors.page_cache import drop_from_page_cache
 from kvstore import DiskReader, KVStore, codec_in
 
 
@@ -117,16 +117,6 @@ def in_new_process(
     if child.returncode:
         raise RuntimeError(f"the new process failed:\n{child.stderr}")
     return [NewProcessResult(**result) for result in json.loads(child.stdout.splitlines()[-1])]
-
-
-def drop_from_page_cache(directory: Path) -> None:
-    """Asks the kernel to forget the pages of every file below `directory`."""
-    for path in directory.rglob("*"):
-        if path.is_file():
-            descriptor = os.open(path, os.O_RDONLY)
-            os.fsync(descriptor)
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-            os.close(descriptor)
 
 
 def _run_case(model: PreTrainedModel, case: NewProcessCase) -> NewProcessResult:

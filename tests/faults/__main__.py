@@ -9,28 +9,19 @@ from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
+from tests.bars import counting_progress
 from tests.faults.flips import Flips
 from tests.faults.kills import Kills
 from tests.faults.power import PowerLosses
 from tests.faults.rounds import run_rounds
 
 KINDS = {"kills": Kills, "flips": Flips, "losses": PowerLosses}
-_COLUMNS = (
-    TextColumn("{task.description}"),
-    BarColumn(),
-    MofNCompleteColumn(),
-    TimeElapsedColumn(),
-    TimeRemainingColumn(),
-)
 
 
 def main():
     arguments = _arguments()
     report = {"seed": arguments.seed}
-    with Progress(*_COLUMNS, console=Console(stderr=True)) as progress:
+    with counting_progress() as progress:
         for kind, make in KINDS.items():
             first, number = arguments.first, getattr(arguments, kind)
             task = progress.add_task(f"{kind}, seed {arguments.seed}", total=number)

@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from tests.bars import counting_progress
 from tests.fuzz.run import batches_of, run
 from tests.fuzz.worker import every_subject
 
@@ -27,21 +27,14 @@ SHARES = {
     "profile": 3,
     "rans": 28,
 }
-_COLUMNS = (
-    TextColumn("{task.description}"),
-    BarColumn(),
-    MofNCompleteColumn(),
-    TimeElapsedColumn(),
-    TimeRemainingColumn(),
-)
 
 
 def main():
     arguments = _arguments()
-    began, console = time.monotonic(), Console(stderr=True)
+    began = time.monotonic()
     batches = batches_of(arguments.seed, {name: SHARES[name] for name in arguments.subjects}, arguments.frames)
     until_s = None if arguments.minutes is None else began + 60 * arguments.minutes
-    with Progress(*_COLUMNS, console=console) as progress:
+    with counting_progress() as progress:
         task = progress.add_task(f"seed {arguments.seed}", total=sum(batch.end - batch.first for batch in batches))
         tallies = run(
             batches, every_subject, arguments.workers, lambda tally: progress.advance(task, tally.frames), until_s
