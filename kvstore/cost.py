@@ -88,8 +88,9 @@ class CostModel:
         num_tokens: int,
         qualities: Sequence[str],
         target_s: float = math.inf,
+        context: int = 0,
     ) -> Plan:
-        """How to have the KV of a prompt of `num_tokens` whose leading chunks are `held`.
+        """How to have the KV of a prompt of `num_tokens`: its first `context` tokens are there, chunks behind `held`.
 
         Of the qualities (finest first) the finest whose soonest cut is in time for `target_s`; where none is,
         the soonest. The last prompt token is always computed. Asked again for the chunks that remain, behind
@@ -97,8 +98,8 @@ class CostModel:
         """
         computing = self._of(self._computing, model)
         rest_s = [
-            computing.seconds(_attention(max(num_tokens - context, 1), context))
-            for context in range(0, (len(held) + 1) * chunk_tokens, chunk_tokens)
+            computing.seconds(_attention(max(num_tokens - begin, 1), begin))
+            for begin in range(context, context + (len(held) + 1) * chunk_tokens, chunk_tokens)
         ]
         plans = []
         for quality in qualities:
@@ -149,6 +150,7 @@ class AlwaysLoad(CostModel):
         num_tokens: int,
         qualities: Sequence[str],
         target_s: float = math.inf,
+        context: int = 0,
     ) -> Plan:
         return Plan(len(held), qualities[0], 0.0, math.inf)
 

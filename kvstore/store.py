@@ -58,6 +58,13 @@ class PrefixMatch:
     keys: tuple[ChunkKey, ...]
     tiers: tuple[str, ...]
     """The name of the tier that held each."""
+    before: tuple[ChunkKey, ...] = ()
+    """The prompt's chunks before those, which the caller has from elsewhere."""
+
+    @property
+    def start(self) -> int:
+        """The position of its first token."""
+        return len(self.before) * self.identity.chunk_tokens
 
     @property
     def num_tokens(self) -> int:
@@ -66,6 +73,11 @@ class PrefixMatch:
     def first(self, num_chunks: int) -> PrefixMatch:
         """The same match, cut to its first `num_chunks` chunks."""
         return replace(self, keys=self.keys[:num_chunks], tiers=self.tiers[:num_chunks])
+
+    def behind(self, num_tokens: int) -> PrefixMatch:
+        """What of it is left to load for who has the prompt's first `num_tokens` tokens already, in whole chunks."""
+        had = max(num_tokens - self.start, 0) // self.identity.chunk_tokens
+        return replace(self, keys=self.keys[had:], tiers=self.tiers[had:], before=self.before + self.keys[:had])
 
 
 @dataclass(frozen=True)
@@ -130,7 +142,12 @@ class KVStore:
         then, to learn whether that still takes too long.
         """
         plan = self.cost.plan(
-            match.identity.spec.fingerprint(), self._held(match), self.chunk_tokens, num_tokens, [self.codec.id]
+            match.identity.spec.fingerprint(),
+            self._held(match),
+            self.chunk_tokens,
+            num_tokens,
+            [self.codec.id],
+            context=match.start,
         )
         if plan.num_chunks < len(match.keys):
             self.metrics.count("tokens_not_loaded", (len(match.keys) - plan.num_chunks) * self.chunk_tokens)
@@ -155,7 +172,8 @@ class KVStore:
         started_s = time.perf_counter()
         try:
             out = KVArray.empty(match.identity.spec, self.chunk_tokens)
-            self._decode(match.keys[index], index * self.chunk_tokens, self.tier.get(match.keys[index]), out)
+            start = match.start + index * self.chunk_tokens
+            self._decode(match.keys[index], start, self.tier.get(match.keys[index]), out)
         except (CorruptFrame, SpecMismatch, UnknownCodec, MissingProfile):
             _log.debug("chunk %s was to be loaded again; a load will say what is wrong", match.keys[index])
         finally:
@@ -187,15 +205,16 @@ class KVStore:
             raise InvalidRequest(f"out holds {out.num_tokens} tokens of {out.spec.model}, the match {match.num_tokens}")
 
         def decode(index: int, data: memoryview | None) -> bool:
-            start = index * self.chunk_tokens
-            return self._decode(match.keys[index], start, data, out.tokens(start, start + self.chunk_tokens))
+            begin = index * self.chunk_tokens
+            room = out.tokens(begin, begin + self.chunk_tokens)
+            return self._decode(match.keys[index], match.start + begin, data, room)
 
         loaded = 0
         for decoding in in_order(match.keys, self.tier.get, decode):
             if not self._delivered(match.keys[loaded], decoding):
                 break
             loaded += 1
-        self.tier.touch(match.keys[:loaded])
+        self.tier.touch(match.before + match.keys[:loaded])
         self.metrics.count("chunks_loaded", loaded)
         self.metrics.count("tokens_loaded", loaded * self.chunk_tokens)
         return loaded * self.chunk_tokens

@@ -165,6 +165,21 @@ def test_the_first_chunks_of_a_match_can_be_loaded_alone(store, identity):
     assert bits(store.load(store.match(identity, TOKENS).first(2))) == bits(KV.tokens(0, 8))
 
 
+@pytest.mark.parametrize(("had", "start"), [(0, 0), (3, 0), (4, 4), (11, 8), (100, None)])
+def test_who_has_the_first_tokens_loads_what_lies_behind_them(store, identity, had, start):
+    store.save(identity, TOKENS, KV)
+    whole = store.match(identity, TOKENS)
+    behind = whole.behind(had)
+    if start is None:
+        assert behind.num_tokens == 0
+        assert store.load(behind) is None
+        return
+    assert behind.start == start
+    assert bits(store.load(behind)) == bits(KV.tokens(start, whole.num_tokens))
+    assert bits(store.load(behind.first(1))) == bits(KV.tokens(start, start + store.chunk_tokens))
+    assert behind.behind(8) == whole.behind(8)
+
+
 def test_what_happened_is_counted(store, identity):
     store.save(identity, TOKENS, KV)
     store.save(identity, TOKENS, KV)

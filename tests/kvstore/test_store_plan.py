@@ -6,7 +6,7 @@ import time
 import pytest
 
 from codec import Lossless
-from kvstore import CostModel, KVStore, MemoryTier
+from kvstore import AlwaysLoad, CostModel, KVStore, MemoryTier
 from tests.kv import SPEC, bits, kv_of_any_bits
 
 TOKENS = list(range(100, 140))
@@ -65,6 +65,14 @@ def test_a_slow_tier_is_left_alone_where_computing_is_sooner(cost):
         planned = store.plan(match, len(TOKENS))
         assert planned == match
         assert bits(store.load(planned)) == bits(KV)
+
+
+def test_tokens_that_are_there_count_as_context(cost):
+    asked = []
+    cost.plan = lambda *given, context=0: asked.append(context) or AlwaysLoad().plan(*given)
+    store, match = saved([MemoryTier(1 << 20)], cost)
+    assert store.plan(match.behind(9), len(TOKENS)) == match.behind(8)
+    assert asked == [8]
 
 
 def test_a_chunk_left_out_is_tried_again_in_the_background(cost):
