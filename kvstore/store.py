@@ -203,21 +203,42 @@ class KVStore:
         self._require_own(match.identity)
         if out.spec != match.identity.spec or out.num_tokens < match.num_tokens:
             raise InvalidRequest(f"out holds {out.num_tokens} tokens of {out.spec.model}, the match {match.num_tokens}")
+        return self.load_chunks(match, self._chunks_of(out, len(match.keys))) * self.chunk_tokens
+
+    def load_chunks(
+        self, match: PrefixMatch, rooms: Sequence[KVArray], stopped: Callable[[], bool] = lambda: False
+    ) -> int:
+        """As `load`, each chunk into a room of its own; returns how many chunks are delivered.
+
+        The rooms after those may have been overwritten. Asked before every chunk, `stopped` ends it early.
+        Raises InvalidRequest when the rooms are fewer than the chunks, of another length, spec, codec or chunk size.
+        """
+        self._require_own(match.identity)
+        self._require_chunks(match.identity.spec, rooms)
+        if len(rooms) < len(match.keys):
+            raise InvalidRequest(f"there is room for {len(rooms)} chunks, the match has {len(match.keys)}")
 
         def decode(index: int, data: memoryview | None) -> bool:
-            begin = index * self.chunk_tokens
-            room = out.tokens(begin, begin + self.chunk_tokens)
-            return self._decode(match.keys[index], match.start + begin, data, room)
+            return self._decode(match.keys[index], match.start + index * self.chunk_tokens, data, rooms[index])
 
         loaded = 0
         for decoding in in_order(match.keys, self.tier.get, decode):
-            if not self._delivered(match.keys[loaded], decoding):
+            if stopped() or not self._delivered(match.keys[loaded], decoding):
                 break
             loaded += 1
         self.tier.touch(match.before + match.keys[:loaded])
         self.metrics.count("chunks_loaded", loaded)
         self.metrics.count("tokens_loaded", loaded * self.chunk_tokens)
-        return loaded * self.chunk_tokens
+        return loaded
+
+    def _chunks_of(self, kv: KVArray, num_chunks: int) -> list[KVArray]:
+        starts = range(0, num_chunks * self.chunk_tokens, self.chunk_tokens)
+        return [kv.tokens(start, start + self.chunk_tokens) for start in starts]
+
+    def _require_chunks(self, spec: KVSpec, chunks: Sequence[KVArray]) -> None:
+        for chunk in chunks:
+            if chunk.spec != spec or chunk.num_tokens != self.chunk_tokens:
+                raise InvalidRequest(f"{chunk.num_tokens} tokens of {chunk.spec.model} are no chunk of {spec.model}")
 
     def _decode(self, key: ChunkKey, start: int, data: memoryview | None, out: KVArray) -> bool:
         """A chunk into `out`, which has its length; False when it is gone. Raises when it is not whole."""
@@ -266,27 +287,42 @@ class KVStore:
         could not be reached. Safe to repeat. Raises InvalidRequest on a misaligned start, and when the
         identity or `kv` is of another codec, chunk size or spec.
         """
+        if kv.spec != identity.spec:
+            raise InvalidRequest(
+                f"the KV is of {kv.spec.model}, or another spec of it; asked for is {identity.spec.model}"
+            )
+        num_chunks = min(kv.num_tokens, max(len(token_ids) - start, 0)) // self.chunk_tokens
+        return self.save_chunks(identity, token_ids, self._chunks_of(kv, num_chunks), start, multimodal)
+
+    def save_chunks(
+        self,
+        identity: Identity,
+        token_ids: Sequence[int],
+        chunks: Sequence[KVArray],
+        start: int = 0,
+        multimodal: Sequence[Multimodal] = (),
+    ) -> Saved:
+        """As `save`, the KV chunk by chunk. Raises InvalidRequest also when a chunk is of another length."""
         self._require_own(identity)
-        if start % self.chunk_tokens or kv.spec != identity.spec:
-            raise InvalidRequest(f"start {start} is not a multiple of {self.chunk_tokens}, or kv is of another spec")
-        keys = chunk_keys(identity, token_ids[: start + kv.num_tokens], multimodal)
-        held = self.tier.match(keys)
-        reachable = held >= start // self.chunk_tokens
+        self._require_chunks(identity.spec, chunks)
+        if start % self.chunk_tokens:
+            raise InvalidRequest(f"start {start} is not a multiple of {self.chunk_tokens}")
+        keys = chunk_keys(identity, token_ids[: start + len(chunks) * self.chunk_tokens], multimodal)
+        held, first = self.tier.match(keys), start // self.chunk_tokens
         terms = Terms(identity.tenant, self._clock() + self._ttl_s)
-        saved = self._save_chunks(keys, held, kv, start, terms) if reachable else 0
+        saved = self._save_from(held, keys, chunks[held - first :], terms) if held >= first else 0
         result = Saved(saved, held, len(keys) - held - saved)
         self.metrics.count("chunks_saved", result.saved)
         self.metrics.count("chunks_held", result.held)
         self.metrics.count("chunks_declined", result.declined)
         return result
 
-    def _save_chunks(self, keys: Sequence[ChunkKey], first: int, kv: KVArray, start: int, terms: Terms) -> int:
+    def _save_from(self, first: int, keys: Sequence[ChunkKey], chunks: Sequence[KVArray], terms: Terms) -> int:
+        """Encodes and puts `keys` from `first` on, whose KV `chunks` are; how many of them a tier took."""
         self._keep_profile()
         saved, group = 0, []
-        for index in range(first, len(keys)):
-            begin = index * self.chunk_tokens - start
-            chunk = kv.tokens(begin, begin + self.chunk_tokens)
-            group.append((keys[index], encode_chunk(self.codec, chunk, str(keys[index]), begin + start)))
+        for index, chunk in enumerate(chunks, first):
+            group.append((keys[index], encode_chunk(self.codec, chunk, str(keys[index]), index * self.chunk_tokens)))
             if index + 1 == len(keys) or sum(len(frame) for _, frame in group) >= _SAVE_GROUP_BYTES:
                 stored = self.tier.put(group, keys[: index + 1 - len(group)], terms)
                 saved += stored

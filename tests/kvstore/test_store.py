@@ -200,3 +200,32 @@ def test_what_is_saved_is_its_tenants_and_goes_when_its_time_is_up():
     now_s[0] += 60
     assert store.match(identity, TOKENS).num_tokens == 0
     assert store.load(match) is None
+
+
+def test_chunks_are_saved_and_loaded_one_by_one(store, identity):
+    chunks = [KV.tokens(start, start + 4) for start in range(0, 20, 4)]
+    assert store.save_chunks(identity, TOKENS, chunks[:2]).saved == 2
+    assert store.save_chunks(identity, TOKENS, chunks[1:], start=4).saved == 3
+    match = store.match(identity, TOKENS)
+    rooms = [KVArray.empty(SPEC, 4) for _ in chunks]
+    assert store.load_chunks(match, rooms) == 5
+    assert [bits(room) for room in rooms] == [bits(chunk) for chunk in chunks]
+
+
+def test_a_load_ends_when_it_is_stopped(store, identity):
+    store.save(identity, TOKENS, KV)
+    asked = iter([False, False, True])
+    rooms = [KVArray.empty(SPEC, 4) for _ in range(5)]
+    assert store.load_chunks(store.match(identity, TOKENS), rooms, lambda: next(asked)) == 2
+
+
+@pytest.mark.parametrize("num_tokens", [3, 5])
+def test_a_chunk_of_another_length_is_an_invalid_request(store, identity, num_tokens):
+    room = KVArray.empty(SPEC, num_tokens)
+    with pytest.raises(InvalidRequest):
+        store.save_chunks(identity, TOKENS, [room])
+    store.save(identity, TOKENS, KV)
+    with pytest.raises(InvalidRequest):
+        store.load_chunks(store.match(identity, TOKENS).first(1), [room])
+    with pytest.raises(InvalidRequest):
+        store.load_chunks(store.match(identity, TOKENS), [KVArray.empty(SPEC, 4)])
