@@ -41,7 +41,7 @@ PREFIX = "KVSTORE_"
 _OTHER_VARIABLES = ("KVSTORE_CONFIG", "KVSTORE_DATA", "KVSTORE_REQUIRE_REAL_MODEL")  # the last two are the tests'
 ALWAYS, SECOND = "always", "second"
 _QUOTAS = "quotas"
-_FILES = {"store.path", "store.profile", "store.profile_directory"}
+_FILES = {"store.path", "store.profile", "store.profile_directory", "shared.path"}
 _MAX_CHUNK_TOKENS = 1 << 16
 _MAX_TTL_S = 10**10  # three centuries
 _MAX_BYTES = 64 << 40  # a larger map does not fit into a process's address space
@@ -82,9 +82,23 @@ class MemorySettings:
 
 
 @dataclass(frozen=True)
+class SharedSettings:
+    path: Path
+    """Directory in memory (tmpfs): what lies there outlives the process, and others on the host read it."""
+    capacity_bytes: int = 0
+    """0 leaves the tier out."""
+
+
+@dataclass(frozen=True)
 class DiskSettings:
     capacity_bytes: int
     """0 leaves the tier out."""
+
+
+@dataclass(frozen=True)
+class StagingSettings:
+    capacity_bytes: int = 1 << 30
+    """KV on its way between vLLM's workers and the store; what does not fit is computed, or not saved."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +106,8 @@ class Settings:
     store: StoreSettings
     memory: MemorySettings
     disk: DiskSettings
+    shared: SharedSettings
+    staging: StagingSettings = StagingSettings()
     quotas: Mapping[str, int] = field(default_factory=dict)
     """Bytes that each tier keeps of a tenant at most; one that is not named has the whole tier."""
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
@@ -107,23 +123,33 @@ def variable_of(name: str) -> str:
     return PREFIX + name.replace(".", "_").upper()
 
 
-def load_settings(file: Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
+def load_settings(
+    file: Path | None = None, environ: Mapping[str, str] = os.environ, overrides: Mapping[str, Any] | None = None
+) -> Settings:
     """The effective settings; `file` comes before the places where one is looked for.
 
+    `overrides` are tables as in a file, which win over all else; "table.key" names a setting as well.
     Raises InvalidRequest on a file that cannot be read, an unknown name and a value that is not allowed.
     """
     file = file or _find_file(environ)
-    given = {**({} if file is None else _from_file(file)), **_from_environment(environ)}
+    given = {
+        **({} if file is None else _from_file(file)),
+        **_from_environment(environ),
+        **_from_tables(_nested(overrides or {}), "the engine's configuration"),
+    }
     values = {name: _checked(name, value, origin) for name, (value, origin) in given.items()}
     cache = _xdg(environ, "XDG_CACHE_HOME", ".cache") / "kvstore"
     values.setdefault("store.path", cache / "store")
     values.setdefault("store.profile_directory", cache / "profiles")
     values.setdefault("memory.capacity_bytes", _default_memory_bytes())
+    values.setdefault("shared.path", Path("/dev/shm") / f"kvstore-{os.getuid()}")
     values.setdefault("disk.capacity_bytes", _default_disk_bytes(values["store.path"]))
     return Settings(
         StoreSettings(**_table("store", values)),
         MemorySettings(**_table("memory", values)),
         DiskSettings(**_table("disk", values)),
+        SharedSettings(**_table("shared", values)),
+        StagingSettings(**_table("staging", values)),
         values.get(_QUOTAS, {}),
         {name: given[name][1] if name in given else "default" for name in _PARSERS},
     )
@@ -136,15 +162,17 @@ def profile_directory() -> Path:
     return directory
 
 
-def build_store(settings: Settings, spec: KVSpec | None = None, metrics: Metrics | None = None) -> KVStore:
+def build_store(
+    settings: Settings, spec: KVSpec | None = None, metrics: Metrics | None = None, writes: bool = True
+) -> KVStore:
     """The store that the settings describe, open; close it after use.
 
-    `spec` is the model's that will be served: without it, no profile is looked for and codec `auto` is
+    Unless it `writes`, its directories are left to another process to write. `spec` is the model's that will be served: without it, no profile is looked for and codec `auto` is
     `lossless`, unless the settings name a profile. Raises TierUnavailable when the disk tier's directory
     cannot be opened, and what `choose_codec` raises.
     """
     metrics, store = metrics or Metrics(), settings.store
-    tiers = _open_tiers(settings, metrics)
+    tiers = _open_tiers(settings, metrics, writes)
     held = Tiers(tiers, metrics)
     file = Path(store.profile).expanduser() if store.profile else None
     try:
@@ -158,13 +186,19 @@ def build_store(settings: Settings, spec: KVSpec | None = None, metrics: Metrics
         raise
 
 
-def _open_tiers(settings: Settings, metrics: Metrics) -> list[Tier]:
+def _open_tiers(settings: Settings, metrics: Metrics, writes: bool) -> list[Tier]:
     """Fastest first."""
     tiers: list[Tier] = []
     if settings.memory.capacity_bytes:
         tiers.append(MemoryTier(settings.memory.capacity_bytes, metrics=metrics, quotas=settings.quotas))
-    if settings.disk.capacity_bytes:
-        tiers.append(open_disk(settings.store.path, settings.disk.capacity_bytes, metrics, settings.quotas))
+    directories = {
+        "shared": (settings.shared.path, settings.shared.capacity_bytes),
+        "disk": (settings.store.path, settings.disk.capacity_bytes),
+    }
+    for name, (path, capacity_bytes) in directories.items():
+        if capacity_bytes:
+            tiers.append(open_disk(path, capacity_bytes, metrics, settings.quotas, writes))
+            tiers[-1].name = name
     return tiers
 
 
@@ -187,23 +221,40 @@ def _from_file(file: Path) -> dict[str, tuple[object, str]]:
         tables = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InvalidRequest(f"the settings file {file} cannot be read: {error}") from error
-    given: dict[str, tuple[object, str]] = {}
-    for table, entries in tables.items():
-        known = {name.split(".")[0] for name in _PARSERS}
-        if table not in known or not isinstance(entries, dict):
-            raise InvalidRequest(f"{file}: [{table}] is not a table of settings{_nearest(table, known)}")
-        if table == _QUOTAS:
-            given[_QUOTAS] = entries, str(file)
-            continue
-        for key, value in entries.items():
-            name = f"{table}.{key}"
-            if name not in _PARSERS:
-                raise InvalidRequest(f"{file}: {name} is not a setting{_nearest(name, _PARSERS)}")
-            given[name] = value, str(file)
+    given = _from_tables(tables, str(file))
     for name in _FILES & given.keys():
         path, _ = given[name]
         if isinstance(path, str) and path and not path.startswith("~"):
             given[name] = str(file.absolute().parent / path), str(file)
+    return given
+
+
+def _nested(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Tables, of tables and of settings by "table.key"."""
+    tables: dict[str, Any] = {}
+    for name, value in overrides.items():
+        table, dot, key = name.partition(".")
+        entries = {key: value} if dot else value
+        known = tables.get(table, {})
+        tables[table] = {**known, **entries} if isinstance(entries, Mapping) and isinstance(known, dict) else entries
+    return tables
+
+
+def _from_tables(tables: Mapping[str, Any], origin: str) -> dict[str, tuple[object, str]]:
+    """Value and origin by "table.key"."""
+    given: dict[str, tuple[object, str]] = {}
+    for table, entries in tables.items():
+        known = {name.split(".")[0] for name in _PARSERS}
+        if table not in known or not isinstance(entries, dict):
+            raise InvalidRequest(f"{origin}: [{table}] is not a table of settings{_nearest(table, known)}")
+        if table == _QUOTAS:
+            given[_QUOTAS] = entries, origin
+            continue
+        for key, value in entries.items():
+            name = f"{table}.{key}"
+            if name not in _PARSERS:
+                raise InvalidRequest(f"{origin}: {name} is not a setting{_nearest(name, _PARSERS)}")
+            given[name] = value, origin
     return given
 
 
@@ -305,7 +356,10 @@ _PARSERS: Mapping[str, tuple[Callable[[object], Value], str]] = {
     "store.admission": (_one_of(ALWAYS, SECOND), f"{ALWAYS} or {SECOND}"),
     "store.ttl_s": (_seconds, f"a number of seconds from 0, for ever, to {_MAX_TTL_S}"),
     "memory.capacity_bytes": (_size, _SIZES),
+    "shared.path": (_path, "the path of a directory, best one in memory"),
+    "shared.capacity_bytes": (_size, _SIZES),
     "disk.capacity_bytes": (_size, _SIZES),
+    "staging.capacity_bytes": (_size, _SIZES),
     _QUOTAS: (_quotas, f"a table of tenants, each with {_SIZES.replace('from 0', 'from 1')}"),
 }
 """Every setting by "table.key", the quotas by their table: how its value is read, and what is allowed."""

@@ -80,6 +80,12 @@ class CostModel:
         """The engine took that long to the first token for `num_tokens` prompt tokens behind `context` others."""
         self._of(self._computing, model).observe(_attention(num_tokens, context), seconds)
 
+    def computing_s(self, model: str, num_tokens: int, context: int = 0) -> float:
+        """Seconds to expect for computing a prompt of `num_tokens` behind its first `context`; endless if unknown."""
+        computing = self._of(self._computing, model)
+        rest = max(num_tokens - context, 1)
+        return computing.seconds(_attention(rest, context)) if computing.rates else math.inf
+
     def plan(
         self,
         model: str,

@@ -269,14 +269,23 @@ class DiskTier(DiskReader):
 
 
 def open_disk(
-    path: Path | str, capacity_bytes: int, metrics: Metrics | None = None, quotas: Mapping[str, int] | None = None
+    path: Path | str,
+    capacity_bytes: int,
+    metrics: Metrics | None = None,
+    quotas: Mapping[str, int] | None = None,
+    writes: bool = True,
 ) -> DiskTier | DiskReader:
-    """The directory's writer, or, when another process is that already, a reader of it."""
+    """The directory's writer, or, when another process is that already, or it is not to be written, a reader of it."""
     try:
-        return DiskTier(path, capacity_bytes, metrics=metrics, quotas=quotas)
+        tier = DiskTier(path, capacity_bytes, metrics=metrics, quotas=quotas)
     except BlockingWriter:
-        _log.warning("%s is written by another process: this one reads it and saves nothing there", path)
+        if writes:
+            _log.warning("%s is written by another process: this one reads it and saves nothing there", path)
         return DiskReader(path)
+    if writes:
+        return tier
+    tier.close()  # now there is something to read
+    return DiskReader(path)
 
 
 @contextmanager
