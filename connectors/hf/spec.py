@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import defaultdict
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
-import xxhash
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from codec import KVSpec, LayerGroup
+from connectors.model_identity import (
+    FIXED_ROPE,
+    LENGTH_DEPENDENT_ROPE,
+    model_name,
+    rope_parameters,
+    rope_types,
+    rotary,
+    weights_digest,
+)
 from kvstore import KVCacheError
 
-_FIXED_ROPE = {"default", "linear", "llama3", "yarn"}
-_LENGTH_DEPENDENT_ROPE = {"dynamic", "longrope"}
 _LAYER_TYPES = {"full_attention", "sliding_attention"}
-_NOT_IDENTITY = {"transformers_version", "use_cache", "dtype", "torch_dtype", "architectures"}
 
 
 class UnsupportedModel(KVCacheError):
@@ -44,11 +45,11 @@ def spec_of(model: PreTrainedModel, revision: str | None = None) -> KVSpec:
         window = layer.sliding_window if layer.is_sliding else None
         groups[heads, key_dim, layer.values.shape[3], window].append(number)
     return KVSpec(
-        model=_name(model),
-        revision=revision or _digest(model, config),
+        model=model_name(model.name_or_path or type(model).__name__),
+        revision=revision or weights_digest(config, sorted(model.state_dict().items())),
         dtype=str(layers[0].keys.dtype).removeprefix("torch."),
         groups=tuple(
-            LayerGroup(tuple(numbers), heads, key_dim, value_dim, window, _rotary(config, numbers[0], window))
+            LayerGroup(tuple(numbers), heads, key_dim, value_dim, window, rotary(config, numbers[0], window))
             for (heads, key_dim, value_dim, window), numbers in groups.items()
         ),
     )
@@ -63,16 +64,10 @@ def max_exact_tokens(model: PreTrainedModel) -> int | None:
     config = model.config.get_text_config(decoder=True)
     limits = [
         int(rope.get("original_max_position_embeddings") or config.max_position_embeddings)
-        for rope in _rope_parameters(config).values()
-        if rope.get("rope_type") in _LENGTH_DEPENDENT_ROPE
+        for rope in rope_parameters(config).values()
+        if rope.get("rope_type") in LENGTH_DEPENDENT_ROPE
     ]
     return min(limits, default=None)
-
-
-def _name(model: PreTrainedModel) -> str:
-    """The hub id, or the name of the directory the model came from."""
-    source = str(model.name_or_path or type(model).__name__)
-    return Path(source).resolve().name if Path(source).is_dir() else source
 
 
 def _require_support(model: PreTrainedModel, config: Any) -> None:
@@ -88,9 +83,9 @@ def _require_support(model: PreTrainedModel, config: Any) -> None:
     kinds = {type(layer) for layer in DynamicCache(config=config).layers}
     if not kinds or not kinds <= {DynamicLayer, DynamicSlidingWindowLayer}:
         raise UnsupportedModel(f"{name} uses cache layers {sorted(kind.__name__ for kind in kinds)}")
-    for rope in _rope_parameters(config).values():
-        if (kind := rope.get("rope_type", "default")) not in _FIXED_ROPE | _LENGTH_DEPENDENT_ROPE:
-            raise UnsupportedModel(f"{name} uses rotary scaling {kind!r}, not known to leave a prefix's keys alone")
+    if unknown := rope_types(config) - FIXED_ROPE - LENGTH_DEPENDENT_ROPE:
+        kinds_of_rope = ", ".join(sorted(unknown))
+        raise UnsupportedModel(f"{name} uses rotary scaling {kinds_of_rope}, not known to leave a prefix's keys alone")
 
 
 @torch.no_grad()
@@ -103,43 +98,3 @@ def _probe(model: PreTrainedModel, config: Any) -> list[Any]:
     if len({layer.keys.dtype for layer in cache.layers} | {layer.values.dtype for layer in cache.layers}) > 1:
         raise UnsupportedModel(f"{type(model).__name__} mixes dtypes in its cache")
     return list(cache.layers)
-
-
-def _rope_parameters(config: Any) -> dict[str, dict[str, Any]]:
-    """Rotary parameters by layer type; one entry named "" where all layers share them."""
-    rope = getattr(config, "rope_parameters", None) or {}
-    if all(isinstance(value, dict) for value in rope.values()):
-        return {kind: value for kind, value in rope.items() if value}
-    return {"": rope}
-
-
-def _rotary(config: Any, layer: int, window: int | None) -> dict[str, Any]:
-    by_type = _rope_parameters(config)
-    layer_types = getattr(config, "layer_types", None)
-    kind = layer_types[layer] if layer_types else "sliding_attention" if window else "full_attention"
-    rope = by_type.get("", by_type.get(kind, {}))
-    parameters = dict(_plain(rope))
-    if (partial := getattr(config, "partial_rotary_factor", None)) is not None:
-        parameters.setdefault("partial_rotary_factor", partial)
-    return parameters
-
-
-def _digest(model: PreTrainedModel, config: Any) -> str:
-    """Hex digest of every weight (name, dtype, shape, bytes) and of the configuration."""
-    settings = {
-        key: value for key, value in _plain(config.to_dict()).items() if key not in _NOT_IDENTITY and key[0] != "_"
-    }
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} {xxhash.xxh3_128_hexdigest(raw.data)}\n".encode())
-    return digest.hexdigest()
-
-
-def _plain(value: Any) -> Any:
-    """`value` with everything JSON does not know turned into text."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
