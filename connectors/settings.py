@@ -83,7 +83,7 @@ class MemorySettings:
 
 @dataclass(frozen=True)
 class SharedSettings:
-    path: Path
+    path: Path = Path(f"/dev/shm/kvstore-{os.getuid()}")
     """Directory in memory (tmpfs): what lies there outlives the process, and others on the host read it."""
     capacity_bytes: int = 0
     """0 leaves the tier out."""
@@ -106,8 +106,8 @@ class Settings:
     store: StoreSettings
     memory: MemorySettings
     disk: DiskSettings
-    shared: SharedSettings
-    staging: StagingSettings = StagingSettings()
+    shared: SharedSettings = field(default_factory=SharedSettings)
+    staging: StagingSettings = field(default_factory=StagingSettings)
     quotas: Mapping[str, int] = field(default_factory=dict)
     """Bytes that each tier keeps of a tenant at most; one that is not named has the whole tier."""
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
@@ -142,7 +142,6 @@ def load_settings(
     values.setdefault("store.path", cache / "store")
     values.setdefault("store.profile_directory", cache / "profiles")
     values.setdefault("memory.capacity_bytes", _default_memory_bytes())
-    values.setdefault("shared.path", Path("/dev/shm") / f"kvstore-{os.getuid()}")
     values.setdefault("disk.capacity_bytes", _default_disk_bytes(values["store.path"]))
     return Settings(
         StoreSettings(**_table("store", values)),
@@ -167,7 +166,9 @@ def build_store(
 ) -> KVStore:
     """The store that the settings describe, open; close it after use.
 
-    Unless it `writes`, its directories are left to another process to write. `spec` is the model's that will be served: without it, no profile is looked for and codec `auto` is
+    Unless it `writes`, its directories are left to another process to write.
+
+    `spec` is the model's that will be served: without it, no profile is looked for and codec `auto` is
     `lossless`, unless the settings name a profile. Raises TierUnavailable when the disk tier's directory
     cannot be opened, and what `choose_codec` raises.
     """

@@ -6,6 +6,4 @@ def register() -> None:
     from vllm.distributed.kv_transfer.kv_connector.factory import KVConnectorFactory
 
     if "KVStoreConnector" not in KVConnectorFactory._registry:
-        KVConnectorFactory.register_connector(
-            "KVStoreConnector", "connectors.vllm.connector", "KVStoreConnector"
-        )
+        KVConnectorFactory.register_connector("KVStoreConnector", "connectors.vllm.connector", "KVStoreConnector")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from vllm.config import VllmConfig
@@ -29,22 +29,22 @@ from connectors.vllm.versions import require_supported
 from connectors.vllm.worker import WorkerSide
 
 _log = logging.getLogger(__name__)
-T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
 
 
-def _never_raises(otherwise: Callable[[], T]) -> Callable[[Callable[..., T]], Callable[..., T]]:
+def _never_raises(otherwise: Callable[[], object]) -> Callable[[F], F]:
     """Whatever goes wrong in our scheduling is logged, and the engine goes on as if nothing were held."""
 
-    def decorate(method: Callable[..., T]) -> Callable[..., T]:
+    def decorate(method: F) -> F:
         @wraps(method)
-        def guarded(*given: Any) -> T:
+        def guarded(*given: Any) -> Any:
             try:
                 return method(*given)
             except Exception:
                 _log.exception("%s failed; the engine goes on without its answer", method.__name__)
                 return otherwise()
 
-        return guarded
+        return cast(F, guarded)
 
     return decorate
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import Enum
+from itertools import pairwise
 
 import torch
 
@@ -36,9 +37,7 @@ class PageLayout(Enum):
 class PagedKV:
     """A worker's KV caches as registered by vLLM, read and written as canonical KV arrays."""
 
-    def __init__(
-        self, caches: Mapping[str, torch.Tensor], spec: KVSpec, layout: PageLayout, block_tokens: int
-    ) -> None:
+    def __init__(self, caches: Mapping[str, torch.Tensor], spec: KVSpec, layout: PageLayout, block_tokens: int) -> None:
         """`caches`: tensors by layer name, as `register_kv_caches` gets them; they are viewed, and never copied.
 
         `block_tokens` is what a block id of the scheduler stands for; kernels may have cut it into several blocks.
@@ -169,7 +168,7 @@ def _stacked(layers: Sequence[torch.Tensor]) -> torch.Tensor | None:
     first = layers[0]
     alike = {(layer.untyped_storage().data_ptr(), layer.shape, layer.stride()) for layer in layers}
     offsets = [layer.storage_offset() for layer in layers]
-    steps = {later - earlier for earlier, later in zip(offsets, offsets[1:], strict=False)} or {0}
+    steps = {later - earlier for earlier, later in pairwise(offsets)} or {0}
     if len(alike) > 1 or len(steps) > 1 or (step := steps.pop()) < 0:
         return None
     return first.as_strided((len(layers), *first.shape), (step, *first.stride()), offsets[0])

@@ -334,7 +334,7 @@ class Plan:
             request.held = max(request.held, num_chunks)
 
     def loaded(self, request_id: str, num_chunks: int, held: int) -> None:
-        """The first `num_chunks` of the request's slots are filled, no others will be; `held` of its chunks are held."""
+        """The first `num_chunks` of the request's slots are filled, no more will be; `held` of its chunks are held."""
         self.answers = True
         if abandoned := self._abandoned.get(request_id):  # loads end in the order in which they began
             self._load_slots.extend(abandoned.popleft())

@@ -55,7 +55,7 @@ class StoreClient:
         self.alive = False
 
     def open(self, ranks: Sequence[RankMemory], overrides: Mapping[str, Any], saves: bool) -> str:
-        """Waits until the store is open, and returns its codec's identity. Raises RuntimeError, saying why it is not."""
+        """Waits until the store is open, and returns its codec's identity. Raises RuntimeError where it cannot be."""
         memories = [{"spec": rank.spec.to_json(), "shared": asdict(rank.shared)} for rank in ranks]
         try:
             send(self._connection, "open", ranks=memories, overrides=dict(overrides), saves=saves)

@@ -84,9 +84,7 @@ class StoreProcess:
 
     def _find(self, fields: dict[str, Any], tokens: np.ndarray) -> None:
         owner = owner_from_json(fields["owner"])
-        matches = [
-            self._store.match(self._identity(rank, owner), tokens, owner.multimodal) for rank in self._ranks
-        ]
+        matches = [self._store.match(self._identity(rank, owner), tokens, owner.multimodal) for rank in self._ranks]
         held = min(len(match.keys) for match in matches)
         self._found[fields["request"]] = _Found([match.first(held) for match in matches])
         self._reply("found", request=fields["request"], held=held)

@@ -25,7 +25,7 @@ class Handshake(KVConnectorHandshakeMetadata):
 
 @dataclass
 class StepMetadata(KVConnectorMetadata):
-    step: Step = Step()
+    step: Step = field(default_factory=Step)
 
 
 @dataclass

@@ -12,10 +12,18 @@ from hypothesis import strategies as st
 
 from codec import KVArray, KVSpec, LayerGroup
 from connectors.byte_size import format_bytes, parse_bytes
-from connectors.settings import DiskSettings, MemorySettings, Settings, StoreSettings, build_store, load_settings
+from connectors.settings import (
+    DiskSettings,
+    MemorySettings,
+    Settings,
+    SharedSettings,
+    StoreSettings,
+    build_store,
+    load_settings,
+)
 from kvstore import AlwaysLoad, CostModel, DiskTier, InvalidRequest, MemoryTier, Terms, Tiers
 from kvstore.testing import FRAME_BYTES, frames, prompt
-from tests.kv import SPEC, kv_of_any_bits
+from tests.kv import SPEC, bits, kv_of_any_bits
 
 GIB = 1 << 30
 
@@ -90,7 +98,7 @@ def test_relative_path_is_seen_from_the_file_or_from_the_working_directory(nowhe
     [
         ("[memroy]\ncapacity_bytes = 1", "did you mean memory?"),
         ("[memory]\ncapacity_byte = 1", "did you mean memory.capacity_bytes?"),
-        ("tenant = 'a'", "there are: disk, memory, quotas, store"),
+        ("tenant = 'a'", "there are: disk, memory, quotas, shared, staging, store"),
         ("memory = 5", "[memory] is not a table"),
     ],
 )
@@ -98,6 +106,17 @@ def test_unknown_name_in_the_file_is_refused_with_its_nearest_neighbour(toml: st
     message = refusal(toml)
     assert "refused.toml" in message
     assert nearest in message
+
+
+def test_the_engines_configuration_wins_over_all_else():
+    overrides = {"store": {"tenant": "engine"}, "memory.capacity_bytes": "1MiB", "store.ttl_s": 5}
+    settings = load_settings(environ={"KVSTORE_STORE_TENANT": "variable"}, overrides=overrides)
+    assert (settings.store.tenant, settings.store.ttl_s, settings.memory.capacity_bytes) == ("engine", 5, 1 << 20)
+    assert settings.origins["store.tenant"] == "the engine's configuration"
+    with pytest.raises(InvalidRequest, match="did you mean"):
+        load_settings(environ={}, overrides={"store": {"tenat": "x"}})
+    with pytest.raises(InvalidRequest, match="not a table"):
+        load_settings(environ={}, overrides={"store": 5})
 
 
 def test_unknown_variable_is_refused_with_its_nearest_neighbour():
@@ -243,7 +262,7 @@ def test_wrong_quotas_are_refused_with_what_is_allowed(given: str):
 
 def test_every_tier_of_a_built_store_keeps_the_quotas(nowhere: Path):
     quotas = {"small": 2 * FRAME_BYTES}
-    settings = Settings(StoreSettings(nowhere / "s"), MemorySettings(1 << 20), DiskSettings(1 << 20), quotas)
+    settings = Settings(StoreSettings(nowhere / "s"), MemorySettings(1 << 20), DiskSettings(1 << 20), quotas=quotas)
     with build_store(settings) as store:
         for tier in store.tier.tiers:
             assert tier.put(frames(prompt("a", 3)), terms=Terms("small")) == 2
@@ -257,3 +276,19 @@ def test_what_is_saved_is_kept_for_the_time_that_is_set(nowhere: Path, ttl_s: st
         store.save(store.identity(SPEC), range(4), kv_of_any_bits(SPEC, 4))
         (entry,) = store.tier.entries()
         assert entry.terms.expires_at_s == pytest.approx(entry.saved_at_s + kept_s, abs=0.2)
+
+
+def test_what_lies_in_shared_memory_is_there_for_the_next_process(nowhere: Path):
+    settings = Settings(
+        StoreSettings(nowhere / "s", codec="lossless", chunk_tokens=4),
+        MemorySettings(0),
+        DiskSettings(1 << 20),
+        SharedSettings(nowhere / "shared", 1 << 20),
+    )
+    with build_store(settings) as store:
+        store.save(store.identity(SPEC), list(range(8)), kv_of_any_bits(SPEC, 8))
+    for writes in (False, True):
+        with build_store(settings, writes=writes) as store:
+            match = store.match(store.identity(SPEC), list(range(8)))
+            assert match.tiers == ("shared", "shared")
+            assert bits(store.load(match)) == bits(kv_of_any_bits(SPEC, 8))

@@ -36,6 +36,4 @@ def caches_for(spec, layout, num_blocks, block_tokens, order="LBHNC"):
 
 def equal(one, other):
     """Whether two KV arrays hold the same bits."""
-    return all(
-        torch.equal(a, b) for a, b in zip((*one.keys, *one.values), (*other.keys, *other.values), strict=True)
-    )
+    return all(torch.equal(a, b) for a, b in zip((*one.keys, *one.values), (*other.keys, *other.values), strict=True))

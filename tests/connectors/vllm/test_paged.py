@@ -21,7 +21,9 @@ PLACES = [
 @st.composite
 def paged_kv(draw):
     layout, order = draw(st.sampled_from(PLACES))
-    spec = spec_with(draw(st.integers(1, 12)), draw(st.integers(1, 3)), draw(st.sampled_from([16, 32, 80])), draw(DTYPE))
+    spec = spec_with(
+        draw(st.integers(1, 12)), draw(st.integers(1, 3)), draw(st.sampled_from([16, 32, 80])), draw(DTYPE)
+    )
     kernel_tokens, ratio, num_blocks = draw(st.sampled_from([16, 32])), draw(st.integers(1, 2)), draw(st.integers(1, 6))
     caches = caches_for(spec, layout, num_blocks * ratio, kernel_tokens, order)
     block_ids = draw(st.permutations(range(num_blocks)))[: draw(st.integers(1, num_blocks))]
