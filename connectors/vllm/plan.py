@@ -64,9 +64,11 @@ class Copy:
 
 @dataclass(frozen=True)
 class Job:
-    """Copies that the worker does in one step."""
+    """Copies that the worker does in one step: of a request, from token `start` on."""
 
     number: int
+    request_id: str
+    start: int
     copies: tuple[Copy, ...]
 
 
@@ -233,28 +235,29 @@ class Plan:
             return
         if num_external:
             end = request.start + len(request.slots) * self._chunk_tokens
-            self._loads.append(self._copy_job(request, end - num_external, blocks))
+            copies = self._copies(request, end - num_external, blocks)
+            self._loads.append(self._job(request_id, end - num_external, copies))
             self._copying[self._loads[-1].number] = request.slots
-            self.counts["tokens_loaded"] += num_external
+            self.counts["tokens_promised"] += num_external
             request.slots = []
         self._release(request)
         request.phase = Phase.RUNNING
 
-    def _copy_job(self, request: _Request, computed: int, blocks: Sequence[int]) -> Job:
+    def _copies(self, request: _Request, computed: int, blocks: Sequence[int]) -> list[Copy]:
         copies = []
         for index, slot in enumerate(request.slots):
             chunk = request.start + index * self._chunk_tokens
             first, end = max(chunk, computed), chunk + self._chunk_tokens
             if first < end:
                 copies.append(Copy(slot, first - chunk, self._blocks(blocks, first, end)))
-        return self._job(copies)
+        return copies
 
     def _blocks(self, blocks: Sequence[int], start: int, end: int) -> tuple[int, ...]:
         return tuple(blocks[start // self._block_tokens : end // self._block_tokens])
 
-    def _job(self, copies: Sequence[Copy]) -> Job:
+    def _job(self, request_id: str, start: int, copies: Sequence[Copy]) -> Job:
         self._next_job += 1
-        return Job(self._next_job, tuple(copies))
+        return Job(self._next_job, request_id, start, tuple(copies))
 
     def step(self, scheduled: Mapping[str, Scheduled]) -> Step:
         """What is to be copied in a step that runs these requests."""
@@ -289,7 +292,10 @@ class Plan:
             Copy(slot, 0, self._blocks(running.blocks, start, start + self._chunk_tokens))
             for slot, start in zip(slots, starts, strict=True)
         ]
-        job, names = self._job(copies), [self._name(request, chunk) for chunk in range(first, end)]
+        job, names = (
+            self._job(request_id, starts[0], copies),
+            [self._name(request, chunk) for chunk in range(first, end)],
+        )
         self._being_saved.update(names)
         tokens = list(request.tokens[: end * self._chunk_tokens])
         self._saving[job.number] = _Saving(request.owner, tokens, names, slots)

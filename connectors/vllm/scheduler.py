@@ -9,12 +9,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vllm.config import VllmConfig
+from vllm.distributed.kv_events import BlockStored
+from vllm.v1.core.kv_cache_utils import maybe_convert_block_hash
 from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.request import Request
 
 from connectors.settings import Settings, load_settings
 from connectors.vllm.identity import owner_of
-from connectors.vllm.plan import Plan, Scheduled, Step
+from connectors.vllm.plan import Job, Plan, Scheduled, Step
+from connectors.vllm.stats import StoreStats
 from connectors.vllm.store_client import StoreClient
 from connectors.vllm.transfer import Done, Handshake
 
@@ -34,8 +37,12 @@ class SchedulerSide:
         self._ended, self._num_ranks = False, 1
         self._copied: Counter[int] = Counter()
         self._prefill: tuple[int, int, float] | None = None
-        self.counts: Mapping[str, int] = {}
-        """The store's counters, as they were told last."""
+        self._counts: Counter[str] = Counter()
+        self._told: Counter[str] = Counter()
+        self._requests: dict[str, Request] = {}
+        self._tells_events = bool(config.kv_events_config and config.kv_events_config.enable_kv_cache_events)
+        self._events: dict[int, BlockStored] = {}  # of saves under way
+        self._stored: list[BlockStored] = []
 
     def open(self, handshakes: Mapping[int, Handshake]) -> None:
         """Opens the store for these workers, by tensor-parallel rank; waits for it."""
@@ -68,22 +75,29 @@ class SchedulerSide:
         if plan is None:
             return None
         for kind, fields in self._client.replies():
-            self.counts = fields.pop("counts", self.counts)
+            self._counts = Counter(fields.pop("counts", self._counts))
             if kind == "found":
                 plan.found(fields["request"], fields["held"])
             elif kind == "loaded":
                 plan.loaded(fields["request"], fields["loaded"], fields["held"])
             else:
-                plan.saved(fields["job"])
+                self._saved(plan, **fields)
         if not self._client.alive and not self._ended:
             _log.error("the store's process has ended: the engine goes on without it")
             plan.store_ended()
             self._ended = True
         return plan
 
+    def _saved(self, plan: Plan, job: int, kept: bool) -> None:
+        plan.saved(job)
+        event = self._events.pop(job, None)
+        if event is not None and kept:
+            self._stored.append(event)
+
     def arrived(self, request: Request) -> None:
         plan, owner = self._listen(), owner_of(request, self._settings.store.tenant)
         if plan is not None and owner is not None:
+            self._requests[request.request_id] = request
             plan.arrived(
                 request.request_id,
                 owner,
@@ -117,7 +131,38 @@ class SchedulerSide:
             (only,) = scheduled.values()
             if only.num_scheduled > 1:
                 self._prefill = only.num_scheduled, only.num_computed, time.perf_counter()
-        return plan.step(scheduled)
+        step = plan.step(scheduled)
+        if self._tells_events:
+            self._events.update((job.number, self._event(job)) for job in step.saves)
+        return step
+
+    def _event(self, job: Job) -> BlockStored:
+        request, first = self._requests[job.request_id], job.start // self._block_tokens
+        end = first + sum(len(copy.blocks) for copy in job.copies)
+        hashes = [maybe_convert_block_hash(name) for name in request.block_hashes[max(first - 1, 0) : end]]
+        lora = request.lora_request
+        return BlockStored(
+            block_hashes=hashes[1:] if first else hashes,
+            parent_block_hash=hashes[0] if first else None,
+            token_ids=request.all_token_ids[job.start : end * self._block_tokens],
+            block_size=self._block_tokens,
+            lora_id=lora.adapter_id if lora else None,
+            medium="STORAGE",
+            lora_name=lora.name if lora else None,
+        )
+
+    def take_events(self) -> list[BlockStored]:
+        """Of what was saved since it was asked last."""
+        events, self._stored = self._stored, []
+        return events
+
+    def take_stats(self) -> StoreStats | None:
+        """How much the counters have grown since it was asked last."""
+        if self._plan is None:
+            return None
+        counts = self._counts + self._plan.counts
+        grown, self._told = counts - self._told, counts
+        return StoreStats(dict(grown)) if grown else None
 
     def done(self, done: Done | None) -> None:
         """What the workers have done in a step."""
@@ -137,6 +182,7 @@ class SchedulerSide:
         plan.copied(by_all)
 
     def finished(self, request_id: str) -> None:
+        self._requests.pop(request_id, None)
         if self._plan is not None:
             self._plan.finished(request_id)
 

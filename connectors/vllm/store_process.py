@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from codec import KVSpec
+from codec import Frame, KVSpec, decode_chunk, encode_chunk
 from connectors.settings import build_store, load_settings
 from connectors.vllm.messages import owner_from_json, receive, send
 from connectors.vllm.owner import Owner
@@ -132,17 +132,19 @@ class StoreProcess:
         self._saver.submit(partial(self._save_now, owner_from_json(fields["owner"]), tokens, fields["slots"], fields))
 
     def _save_now(self, owner: Owner, tokens: np.ndarray, slots: Sequence[int], fields: dict[str, Any]) -> None:
-        saved = 0
+        kept = False
         try:
             start = len(tokens) - len(slots) * self._store.chunk_tokens
+            declined = 0
             for rank in self._ranks:
                 chunks = [rank.staging.slots[slot] for slot in slots]
                 identity = self._identity(rank, owner)
-                saved = self._store.save_chunks(identity, tokens, chunks, start, owner.multimodal).saved
+                declined += self._store.save_chunks(identity, tokens, chunks, start, owner.multimodal).declined
+            kept = not declined
         except Exception:  # whatever it is, the next one is tried
             self._store.metrics.count("saves_failed")
             _log.exception("saving %d chunks failed", len(slots))
-        self._reply("saved", job=fields["job"], saved=saved, counts=self._store.metrics.snapshot())
+        self._reply("saved", job=fields["job"], kept=kept, counts=self._store.metrics.snapshot())
 
     def _computed(self, fields: dict[str, Any], _: np.ndarray) -> None:
         for rank in self._ranks:
@@ -167,6 +169,13 @@ def _open(fields: dict[str, Any]) -> tuple[KVStore, list[_Rank]]:
     return store, [_Rank(*pair) for pair in zip(specs, stagings, strict=True)]
 
 
+def _warm_up(store: KVStore, rank: _Rank) -> None:
+    """Loads what encoding and decoding have compiled: a second or more, which no request should wait for."""
+    chunk = rank.staging.slots[0]
+    frame = Frame(encode_chunk(store.codec, chunk, "", 0))
+    decode_chunk(frame, chunk)
+
+
 def main() -> None:
     logging.basicConfig(format="kvstore: %(levelname)s %(message)s", level=logging.INFO)
     connection = Connection(int(sys.argv[1]))
@@ -181,6 +190,7 @@ def main() -> None:
         send(connection, "failed", reason=f"{type(error).__name__}: {error}")
         return
     with store:
+        _warm_up(store, ranks[0])
         send(connection, "ready", codec=store.codec.identity())
         StoreProcess(connection, store, ranks).serve()
 
