@@ -3,7 +3,7 @@
 import torch
 
 from codec import KVArray, KVSpec, LayerGroup
-from connectors.vllm.paged import PageLayout
+from connectors.vllm.page_views import PageLayout
 
 
 def spec_with(num_layers, kv_heads, head_dim, dtype):
@@ -36,6 +36,4 @@ def caches_for(spec, layout, num_blocks, block_tokens, order="LBHNC"):
 
 def equal(one, other):
     """Whether two KV arrays hold the same bits."""
-    return all(
-        torch.equal(a, b) for a, b in zip((*one.keys, *one.values), (*other.keys, *other.values), strict=True)
-    )
+    return all(torch.equal(a, b) for a, b in zip((*one.keys, *one.values), (*other.keys, *other.values), strict=True))
