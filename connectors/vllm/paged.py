@@ -1,37 +1,20 @@
 """PagedKV: a worker's paged KV caches, read and written as canonical KV arrays, bit for bit.
 
-Every layout is the same four axes cut and ordered differently. So a layer's keys and its values are viewed, without
-copying, as `[block, kv_head, token / a, a, dim / b, b]`, and one indexed copy between such views moves all blocks of
-a layer, or of all layers where they lie at equal distances from each other.
+Caches and KV arrays are viewed on the same axes (see page_views.py); one indexed copy between two such views moves
+all blocks of a layer, or of all layers where they lie at equal distances from each other.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from enum import Enum
 from itertools import pairwise
 
 import torch
 
-from codec import KVArray, KVSpec, LayerGroup, SpecMismatch
+from codec import KVArray, KVSpec, SpecMismatch
 from connectors.vllm.errors import UnsupportedEngine
-
-_TILE = 16
-"""Tokens (of keys) or dims (of values) that AMX packs side by side, in pairs of the other axis."""
-
-
-class PageLayout(Enum):
-    """How a layer's registered tensor holds keys (k) and values (v): B blocks of N tokens, H heads of D dims."""
-
-    VECTOR = "vector"
-    """vLLM on CPUs, isa vec and vec16: `[B, H, N * 2D]`, which is k `[D, N]` and then v `[N, D]`."""
-    AMX = "amx"
-    """vLLM on CPUs, isa amx: `[B, H, N * 2D]`, which is k `[N/16, D/2, 16, 2]` and then v `[D/16, N/2, 16, 2]`."""
-    PACKED = "packed"
-    """vLLM 0.32 on GPUs: `[B, H, N, k | v]`, whatever the strides (NHD, HND, layers inside of blocks)."""
-    SPLIT = "split"
-    """Earlier FlashAttention caches: `[k and v, B, N, H, D]`, whatever the strides (NHD, HND)."""
+from connectors.vllm.page_views import PageLayout, layer_views
 
 
 class PagedKV:
@@ -47,7 +30,7 @@ class PagedKV:
         for cache, group in zip(_by_layer(caches, spec.num_layers), spec.group_of, strict=True):
             if str(cache.dtype) != f"torch.{spec.dtype}":
                 raise UnsupportedEngine(f"the KV caches hold {cache.dtype}; the model computes {spec.dtype}")
-            k, v = _views(cache, group, layout)
+            k, v = layer_views(cache, group, layout)
             keys.append(k)
             values.append(v)
         kernel_tokens = keys[0].shape[2] * keys[0].shape[3]
@@ -96,14 +79,15 @@ class PagedKV:
         return (ids[:, None] * self._ratio + torch.arange(self._ratio, device=self.device)).flatten()
 
     def _pairs(self, kv: KVArray, num_blocks: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Caches and tokens, both `[layer, block, kv_head, token / a, a, dim / b, b]`."""
+        """Caches and tokens, both `[layer, block, kv_head, token / a, a, dim / b, b]`, or without one axis of two."""
         for caches, canonical in ((self._keys, kv.keys), (self._values, kv.values)):
             tokens = [_like(cache, num_blocks, layer) for cache, layer in zip(caches, canonical, strict=True)]
             whole = _stacked(caches), _stacked(tokens)
             if whole[0] is not None and whole[1] is not None:
-                yield whole[0], whole[1]
-            else:
-                yield from ((cache[None], layer[None]) for cache, layer in zip(caches, tokens, strict=True))
+                yield from _without_pairs(whole[0], whole[1])
+                continue
+            for cache, layer in zip(caches, tokens, strict=True):
+                yield from _without_pairs(cache[None], layer[None])
 
     def _near(self, kv: KVArray) -> KVArray:
         """`kv`, or as much room where the caches are: another device is reached by plain copies only."""
@@ -125,42 +109,11 @@ def _by_layer(caches: Mapping[str, torch.Tensor], num_layers: int) -> list[torch
     return [by_layer[layer] for layer in range(num_layers)]
 
 
-def _views(cache: torch.Tensor, group: LayerGroup, layout: PageLayout) -> tuple[torch.Tensor, torch.Tensor]:
-    """Keys and values of one layer, each viewed as `[block, kv_head, token / a, a, dim / b, b]`."""
-    heads, key_dim, value_dim = group.kv_heads, group.key_dim, group.value_dim
-    if layout is PageLayout.SPLIT:
-        _require(cache, cache.shape == (2, *cache.shape[1:3], heads, key_dim) and key_dim == value_dim)
-        return _uncut(cache[0].transpose(1, 2)), _uncut(cache[1].transpose(1, 2))
-    _require(cache, cache.shape == (*cache.shape[:1], heads, *cache.shape[2:3], key_dim + value_dim))
-    if layout is PageLayout.PACKED:
-        return _uncut(cache[..., :key_dim]), _uncut(cache[..., key_dim:])
-    num_tokens = cache.shape[2]
-    _require(cache, cache.stride()[2:] == (key_dim + value_dim, 1) and key_dim == value_dim)
-    keys, values = cache.flatten(2).split(num_tokens * key_dim, dim=2)
-    if layout is PageLayout.VECTOR:
-        return _uncut(keys.unflatten(2, (key_dim, num_tokens)).mT), _uncut(values.unflatten(2, (num_tokens, value_dim)))
-    _require(cache, num_tokens % _TILE == 0 and key_dim % _TILE == 0)
-    keys = keys.unflatten(2, (num_tokens // _TILE, key_dim // 2, _TILE, 2))
-    values = values.unflatten(2, (value_dim // _TILE, num_tokens // 2, _TILE, 2))
-    return keys.transpose(3, 4), values.permute(0, 1, 3, 5, 2, 4)
-
-
-def _require(cache: torch.Tensor, fits: bool) -> None:
-    if not fits:
-        raise UnsupportedEngine(
-            f"a KV cache of shape {tuple(cache.shape)} and strides {cache.stride()} is not in the layout expected"
-        )
-
-
-def _uncut(view: torch.Tensor) -> torch.Tensor:
-    """`[block, kv_head, token, dim]` with the axes that a layout without tiles does not need."""
-    return view[:, :, None, :, None]
-
-
 def _like(cache: torch.Tensor, num_blocks: int, tokens: torch.Tensor) -> torch.Tensor:
     """Canonical `[kv_head, token, dim]` viewed as that many blocks of the cache."""
     _, _, *cut_tokens, dims, cut_dim = cache.shape
-    return tokens.unflatten(2, (dims, cut_dim)).unflatten(1, (num_blocks, *cut_tokens)).movedim(1, 0)
+    cut = torch.unflatten(torch.unflatten(tokens, 2, (dims, cut_dim)), 1, (num_blocks, *cut_tokens))
+    return cut.movedim(1, 0)
 
 
 def _stacked(layers: Sequence[torch.Tensor]) -> torch.Tensor | None:
@@ -172,6 +125,12 @@ def _stacked(layers: Sequence[torch.Tensor]) -> torch.Tensor | None:
     if len(alike) > 1 or len(steps) > 1 or (step := steps.pop()) < 0:
         return None
     return first.as_strided((len(layers), *first.shape), (step, *first.stride()), offsets[0])
+
+
+def _without_pairs(cache: torch.Tensor, tokens: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Every other element, twice, where a layout has pairs: torch copies along an axis of two four times slower."""
+    axis = next((axis for axis in (4, 6) if cache.shape[axis] == 2), None)
+    return iter([(cache, tokens)]) if axis is None else zip(cache.unbind(axis), tokens.unbind(axis), strict=True)
 
 
 def _room(kv: KVArray, device: torch.device) -> KVArray:

@@ -3,7 +3,7 @@
 import torch
 
 from codec import KVArray, KVSpec, LayerGroup
-from connectors.vllm.paged import PageLayout
+from connectors.vllm.page_views import PageLayout
 
 
 def spec_with(num_layers, kv_heads, head_dim, dtype):

@@ -6,8 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codec import KVArray, SpecMismatch
+from connectors.vllm import paged
 from connectors.vllm.errors import UnsupportedEngine
-from connectors.vllm.paged import PagedKV, PageLayout
+from connectors.vllm.page_views import PageLayout
+from connectors.vllm.paged import PagedKV
 from tests.connectors.vllm.paging import caches_for, equal, random_kv, spec_with
 
 DTYPES = [torch.bfloat16, torch.float16, torch.float32]
@@ -113,6 +115,16 @@ def test_caches_made_in_inference_mode_are_written_outside_of_it():
     kv, read = random_kv(spec, 16), KVArray.empty(spec, 16)
     paged.write(kv, [1])
     paged.read([1], read)
+    assert equal(read, kv)
+
+
+def test_kv_of_another_device_goes_through_room_beside_the_caches(monkeypatch):
+    monkeypatch.setattr(PagedKV, "_near", lambda self, kv: paged._room(kv, self.device))
+    spec = spec_with(3, 2, 16, torch.float32)
+    near = PagedKV(caches_for(spec, PageLayout.PACKED, 4, 16), spec, PageLayout.PACKED, 16)
+    kv, read = random_kv(spec, 32), KVArray.empty(spec, 32)
+    near.write(kv, [3, 0])
+    near.read([3, 0], read)
     assert equal(read, kv)
 
 
