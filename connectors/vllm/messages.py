@@ -16,20 +16,18 @@ import numpy as np
 from connectors.vllm.owner import Owner
 from kvstore import LoRA, Multimodal
 
-NO_TOKENS = np.empty(0, "<u4")
 
-
-def send(connection: Connection, kind: str, tokens: Sequence[int] | np.ndarray = (), **fields: Any) -> None:
+def send(connection: Connection, kind: str, tokens: Sequence[int] = (), **fields: Any) -> None:
     """Raises OSError when the other side is gone."""
     packed = np.asarray(tokens, "<u4").tobytes()
     connection.send_bytes(json.dumps({"kind": kind, **fields}).encode() + b"\n" + packed)
 
 
-def receive(connection: Connection) -> tuple[str, dict[str, Any], np.ndarray]:
+def receive(connection: Connection) -> tuple[str, dict[str, Any], list[int]]:
     """Kind, fields and tokens of the next message. Raises EOFError, or OSError, when the other side is gone."""
     head, _, packed = connection.recv_bytes().partition(b"\n")
     fields = json.loads(head)
-    return fields.pop("kind"), fields, np.frombuffer(packed, "<u4")
+    return fields.pop("kind"), fields, np.frombuffer(packed, "<u4").tolist()
 
 
 def owner_to_json(owner: Owner) -> dict[str, Any]:

@@ -31,7 +31,7 @@ class SchedulerSide:
         self._role = config.kv_transfer_config
         self._overrides: dict[str, Any] = self._role.kv_connector_extra_config
         self._settings: Settings = load_settings(overrides=self._overrides)
-        self._block_tokens: int = config.cache_config.block_size
+        self._block_tokens = 0
         self._client = StoreClient()
         self._plan: Plan | None = None
         self._ended, self._num_ranks = False, 1
@@ -57,6 +57,7 @@ class SchedulerSide:
             _log.warning("the store is not used: %s", error)
             self._client.close()
             return
+        self._block_tokens = ranks[0].block_tokens
         num_slots, self._num_ranks = min(memory.shared.num_slots for memory in memories), len(ranks)
         self._plan = Plan(
             self._client,

@@ -24,7 +24,7 @@ class StoreStats(KVConnectorStats):
     """`data`: how much each counter has grown."""
 
     def reset(self) -> None:
-        self.data = {}
+        self.data: dict[str, int] = {}
 
     def aggregate(self, other: KVConnectorStats) -> KVConnectorStats:
         return StoreStats(dict(Counter(self.data) + Counter(other.data)))

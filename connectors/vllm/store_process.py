@@ -20,8 +20,6 @@ from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
-import numpy as np
-
 from codec import Frame, KVSpec, decode_chunk, encode_chunk
 from connectors.settings import build_store, load_settings
 from connectors.vllm.messages import owner_from_json, receive, send
@@ -82,18 +80,18 @@ class StoreProcess:
     def _identity(self, rank: _Rank, owner: Owner) -> Identity:
         return self._store.identity(rank.spec, owner.tenant, owner.lora)
 
-    def _find(self, fields: dict[str, Any], tokens: np.ndarray) -> None:
+    def _find(self, fields: dict[str, Any], tokens: Sequence[int]) -> None:
         owner = owner_from_json(fields["owner"])
         matches = [self._store.match(self._identity(rank, owner), tokens, owner.multimodal) for rank in self._ranks]
         held = min(len(match.keys) for match in matches)
         self._found[fields["request"]] = _Found([match.first(held) for match in matches])
         self._reply("found", request=fields["request"], held=held)
 
-    def _forget(self, fields: dict[str, Any], _: np.ndarray) -> None:
+    def _forget(self, fields: dict[str, Any], _: Sequence[int]) -> None:
         if (found := self._found.pop(fields["request"], None)) is not None:
             found.forgotten.set()
 
-    def _load(self, fields: dict[str, Any], _: np.ndarray) -> None:
+    def _load(self, fields: dict[str, Any], _: Sequence[int]) -> None:
         found = self._found[fields["request"]]
         self._loader.submit(partial(self._load_now, found, fields["request"], fields))
 
@@ -128,10 +126,10 @@ class StoreProcess:
             for rank, match in zip(self._ranks, matches, strict=True)
         )
 
-    def _save(self, fields: dict[str, Any], tokens: np.ndarray) -> None:
+    def _save(self, fields: dict[str, Any], tokens: Sequence[int]) -> None:
         self._saver.submit(partial(self._save_now, owner_from_json(fields["owner"]), tokens, fields["slots"], fields))
 
-    def _save_now(self, owner: Owner, tokens: np.ndarray, slots: Sequence[int], fields: dict[str, Any]) -> None:
+    def _save_now(self, owner: Owner, tokens: Sequence[int], slots: Sequence[int], fields: dict[str, Any]) -> None:
         kept = False
         try:
             start = len(tokens) - len(slots) * self._store.chunk_tokens
@@ -146,7 +144,7 @@ class StoreProcess:
             _log.exception("saving %d chunks failed", len(slots))
         self._reply("saved", job=fields["job"], kept=kept, counts=self._store.metrics.snapshot())
 
-    def _computed(self, fields: dict[str, Any], _: np.ndarray) -> None:
+    def _computed(self, fields: dict[str, Any], _: Sequence[int]) -> None:
         for rank in self._ranks:
             self._store.cost.computed(
                 rank.spec.fingerprint(), fields["num_tokens"], fields["context"], fields["seconds"]

@@ -17,9 +17,10 @@ from connectors.vllm.store_client import RankMemory
 
 @dataclass
 class Handshake(KVConnectorHandshakeMetadata):
-    """A worker's KV and staging memory; or why it has none."""
+    """A worker's KV, its staging memory and its tokens in a block; or why it has none."""
 
     memory: RankMemory | None = None
+    block_tokens: int = 0
     unsupported: str = ""
 
 

@@ -8,12 +8,13 @@ from collections.abc import Mapping
 
 import torch
 from vllm.config import VllmConfig
+from vllm.distributed import get_tensor_model_parallel_rank
 from vllm.v1.kv_cache_interface import KVCacheConfig
 
 from connectors.settings import load_settings
 from connectors.vllm.errors import UnsupportedEngine
 from connectors.vllm.identity import spec_of
-from connectors.vllm.layout import layout_of
+from connectors.vllm.layout import block_tokens_of, layout_of
 from connectors.vllm.paged import PagedKV
 from connectors.vllm.plan import Copy, Job, Step
 from connectors.vllm.staging import Staging
@@ -29,7 +30,6 @@ class WorkerSide:
 
     def __init__(self, config: VllmConfig, kv_cache_config: KVCacheConfig) -> None:
         self._config, self._kv_cache_config = config, kv_cache_config
-        self._block_tokens: int = config.cache_config.block_size
         self._paged: PagedKV | None = None
         self._done = Done()
         self._unreadable: set[int] = set()
@@ -39,19 +39,18 @@ class WorkerSide:
         """The engine's KV caches by layer name. Where they cannot be served, `handshake` says why."""
         try:
             settings = load_settings(overrides=self._config.kv_transfer_config.kv_connector_extra_config)
-            spec = spec_of(self._config)
-            layout = layout_of(self._config, self._kv_cache_config, caches)
-            self._paged = PagedKV(caches, spec, layout, self._block_tokens)
-            chunk_tokens = settings.store.chunk_tokens
+            spec, chunk_tokens = spec_of(self._config, get_tensor_model_parallel_rank()), settings.store.chunk_tokens
+            self._block_tokens = block_tokens_of(self._kv_cache_config, spec)
             if chunk_tokens % self._block_tokens:
                 raise UnsupportedEngine(
                     f"store.chunk_tokens is {chunk_tokens}, no multiple of the engine's block of {self._block_tokens}"
                 )
+            self._paged = PagedKV(caches, spec, layout_of(self._config, caches), self._block_tokens)
             self._staging = Staging.create(settings.staging.capacity_bytes, spec, chunk_tokens)
         except (KVCacheError, OSError) as error:
             self.handshake = Handshake(unsupported=str(error))
         else:
-            self.handshake = Handshake(RankMemory(spec, self._staging.shared))
+            self.handshake = Handshake(RankMemory(spec, self._staging.shared), self._block_tokens)
 
     def load(self, step: Step) -> None:
         """Fills blocks from slots, before the step's forward pass."""
