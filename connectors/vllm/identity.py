@@ -82,6 +82,9 @@ def _require_support(vllm_config: Any, config: Any) -> None:
         "it shares KV between layers": getattr(config, "num_kv_shared_layers", 0),
         f"rotary scaling {', '.join(sorted(ropes))} may change a prefix's keys in longer prompts": ropes,
         f"KV caches are {cache_dtype}": cache_dtype is not None,
+        "pictures are counted, not hashed: give it prefix caching or a processor cache": not _hashes_inputs(
+            vllm_config
+        ),
         "pipeline parallelism leaves a worker some of the layers": parallel.pipeline_parallel_size > 1,
         "context parallelism leaves a worker some of the tokens": parallel.decode_context_parallel_size > 1
         or parallel.prefill_context_parallel_size > 1,
@@ -89,6 +92,13 @@ def _require_support(vllm_config: Any, config: Any) -> None:
     for reason, holds in reasons.items():
         if holds:
             raise UnsupportedEngine(f"{model.model} in vLLM is not supported: {reason}")
+
+
+def _hashes_inputs(vllm_config: Any) -> bool:
+    """Whether inputs other than tokens are named by their content: vLLM numbers them where it caches nothing."""
+    multimodal = vllm_config.model_config.multimodal_config
+    cached = multimodal is None or multimodal.mm_processor_cache_gb > 0
+    return cached or bool(vllm_config.cache_config.enable_prefix_caching)
 
 
 def _cache_dtype(vllm_config: Any) -> str | None:

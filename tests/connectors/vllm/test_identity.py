@@ -19,6 +19,8 @@ from tests.connectors.hf.tiny import tiny_model
 from tests.connectors.vllm.configs import vllm_config
 from tests.real import real_model
 
+NO_CACHE = SimpleNamespace(mm_processor_cache_gb=0)
+
 
 def saved(path, kind="llama", **changes):
     tiny_model(kind, **changes).save_pretrained(path)
@@ -108,6 +110,7 @@ def test_a_shard_has_its_part_of_the_heads(tmp_path):
         ("llama", {"decode_context_parallel_size": 2}, "context parallelism"),
         ("llama", {"cache_dtype": "fp8"}, "fp8"),
         ("llama", {"load_format": "dummy"}, "not in local files"),
+        ("llama", {"multimodal_config": NO_CACHE, "enable_prefix_caching": False}, "not hashed"),
     ],
 )
 def test_what_cannot_be_kept_is_declined_with_a_reason(kind, changes, reason, tmp_path):
