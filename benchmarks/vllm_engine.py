@@ -38,9 +38,10 @@ class Engine(AbstractContextManager["Engine"]):
     def __init__(self, model: Path, dtype: str, connector: Mapping[str, Any] | None, **options: Any) -> None:
         """`connector` is vLLM's kv_transfer_config; `options` are those of `vllm.LLM`."""
         job = {"model": str(model), "dtype": dtype, "kv_transfer_config": connector, **options}
+        environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.vllm_engine", json.dumps(job)],
-            env={**os.environ, **_ENVIRONMENT},
+            env={**environment, **_ENVIRONMENT},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -60,9 +61,10 @@ class Engine(AbstractContextManager["Engine"]):
         self._process.stdin.flush()
         return self._read()
 
-    def generate(self, prompts: Sequence[Sequence[int]], max_tokens: int = 1) -> list[Answer]:
-        """All at once, greedily."""
-        answers = self._ask(prompts=[list(prompt) for prompt in prompts], max_tokens=max_tokens)
+    def generate(self, prompts: Sequence[Sequence[int]], max_tokens: int = 1, **sampling: Any) -> list[Answer]:
+        """All at once; greedily, unless the parameters for sampling say otherwise."""
+        sampling = {"temperature": 0, "ignore_eos": True, "max_tokens": max_tokens, **sampling}
+        answers = self._ask(prompts=[list(prompt) for prompt in prompts], sampling=sampling)
         return [Answer(**answer) for answer in answers]
 
     def forget(self) -> None:
@@ -90,8 +92,7 @@ def main() -> None:
             llm.reset_prefix_cache()
         else:
             prompts = [{"prompt_token_ids": prompt} for prompt in question["prompts"]]
-            sampling = SamplingParams(max_tokens=question["max_tokens"], temperature=0, ignore_eos=True)
-            outputs = llm.generate(prompts, sampling, use_tqdm=False)
+            outputs = llm.generate(prompts, SamplingParams(**question["sampling"]), use_tqdm=False)
             answers = [asdict(_answer(output)) for output in outputs]
         print(_MARK + json.dumps(answers), flush=True)
 
