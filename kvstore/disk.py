@@ -101,8 +101,9 @@ class DiskTier(DiskReader):
         index = DiskIndex(path / "index", writable=True)
         try:
             self._use(path, index, clock)
-            self._log = DiskLog(index, self._segments, padded(segment_bytes))
-            recover(self._log)
+            known = index.segments()
+            self._log = DiskLog(index, self._segments, padded(segment_bytes), known)
+            recover(self._log, known)
             while self._commit(self._shrink) == _EVICT_AT_ONCE:  # a lowered budget
                 pass
         except BaseException:
