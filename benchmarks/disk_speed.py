@@ -18,7 +18,7 @@ from benchmarks.disk_directory import disk_bytes
 from benchmarks.disk_ways import STORES, WAYS, Way
 from connectors.page_cache import drop_from_page_cache
 from kvstore import ChunkKey, MemoryTier
-from kvstore.direct_io import Bytes, aligned_buffer
+from kvstore.buffers import Bytes, aligned_buffer
 from kvstore.segment_record import PAGE_BYTES
 
 _ROOMY_BYTES = 16 << 30  # nothing is evicted, and segments are as long as in a large store

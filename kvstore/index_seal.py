@@ -20,7 +20,8 @@ from pathlib import Path
 
 import xxhash
 
-from kvstore.direct_io import contiguous_buffer, read_into, sync_directory
+from kvstore.buffers import contiguous_buffer
+from kvstore.direct_io import read_into, sync_directory
 from kvstore.lmdb_env import DamagedFile, structural_problem
 
 _SEAL = "seal"

@@ -14,7 +14,8 @@ from contextlib import suppress
 
 import numpy as np
 
-from kvstore.direct_io import Bytes, aligned_buffer, sync_directory, write_all
+from kvstore.buffers import Bytes, contiguous_buffer
+from kvstore.direct_io import sync_directory, write_all
 from kvstore.segment_record import RecordHeader, padded
 from kvstore.segments import Place, Segments
 from kvstore.tier import Frame
@@ -78,7 +79,7 @@ class SegmentWriter:
 
     def _copy(self, source: Bytes) -> None:
         if not self._pieces:
-            self._pieces = [aligned_buffer(_PIECE_BYTES) for _ in range(_NUM_PIECES)]
+            self._pieces = [contiguous_buffer(_PIECE_BYTES) for _ in range(_NUM_PIECES)]
         done = 0
         while done < len(source):
             step = min(len(source) - done, _PIECE_BYTES - self._filled)
