@@ -8,7 +8,7 @@ import pytest
 import benchmarks.disk_directory as places
 from benchmarks.disk_directory import disk_bytes, file_system, scratch_directory
 from benchmarks.disk_index_speed import index_speed
-from benchmarks.disk_speed import Timings, keep_values, key_of, memory_hits, overwrite, random_value
+from benchmarks.disk_speed import Timings, keep_values, key_of, memory_hits, overwrite, random_values
 from benchmarks.disk_tier import QUICK, Size, _value_checks, _value_rows, measured
 from benchmarks.disk_ways import WAYS
 
@@ -18,7 +18,7 @@ MIB = 1 << 20
 @pytest.mark.parametrize("name", WAYS)
 def test_every_way_gives_back_what_it_was_given_also_when_opened_again(name, tmp_path):
     way = WAYS[name](tmp_path / "way", 64 * MIB)
-    keys, values = [key_of(seed) for seed in range(3)], [random_value(8192, seed) for seed in range(3)]
+    keys, values = [key_of(seed) for seed in range(3)], random_values(3, 8192)
     way.open()
     way.put(keys, values)
     way.close()
