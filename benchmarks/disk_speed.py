@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import shutil
 import time
@@ -18,7 +19,7 @@ from benchmarks.disk_directory import disk_bytes
 from benchmarks.disk_ways import STORES, WAYS, Way
 from connectors.page_cache import drop_from_page_cache
 from kvstore import ChunkKey, MemoryTier
-from kvstore.direct_io import Bytes, aligned_buffer
+from kvstore.buffers import Bytes, aligned_buffer, contiguous_buffer
 from kvstore.segment_record import PAGE_BYTES
 
 _ROOMY_BYTES = 16 << 30  # nothing is evicted, and segments are as long as in a large store
@@ -35,11 +36,14 @@ class Timings:
     cold_s: list[list[float]] = field(default_factory=list)
 
 
-def random_value(num_bytes: int, seed: int) -> Bytes:
-    """Bytes [num_bytes], page-aligned, that nothing compresses."""
-    value = aligned_buffer(num_bytes)
-    value[:] = np.frombuffer(np.random.default_rng(seed).bytes(num_bytes), np.uint8)
-    return value
+def random_values(number: int, num_bytes: int) -> list[Bytes]:
+    """Bytes [num_bytes] each, page-aligned, that nothing compresses.
+
+    They lie in huge pages: the raw disk, which writes them from there, takes twice as long for scattered ones.
+    """
+    values = contiguous_buffer(number * num_bytes)
+    values[:] = np.random.default_rng(0).integers(0, 256, len(values), np.uint8)
+    return list(values.reshape(number, num_bytes))
 
 
 def key_of(name: object) -> ChunkKey:
@@ -49,9 +53,10 @@ def key_of(name: object) -> ChunkKey:
 def keep_values(directory: Path, value_bytes: int, put_bytes: int, num_rounds: int) -> dict[str, Timings]:
     """Timings of every way, each a put of `put_bytes` and its values read in every round, by name.
 
-    The first round warms up and does not count. Every value read is compared with what was put, out of the time.
+    The first round warms up and does not count. The ways take their turns in another order in each. Every value
+    read is compared with what was put, and what a way left to the kernel to write is written, out of the time.
     """
-    values = [random_value(value_bytes, seed) for seed in range(put_bytes // value_bytes)]
+    values = random_values(put_bytes // value_bytes, value_bytes)
     rounds = [[key_of((number, index)) for index in range(len(values))] for number in range(num_rounds + 1)]
     ways = {name: make(directory / name, _ROOMY_BYTES) for name, make in WAYS.items()}
     timings = {name: Timings() for name in ways}
@@ -59,13 +64,15 @@ def keep_values(directory: Path, value_bytes: int, put_bytes: int, num_rounds: i
         way.open()
     with Progress() as progress:
         for keys in progress.track(rounds, description=f"{value_bytes >> 10} KiB, written"):
-            for name, way in ways.items():
+            for name, way in _in_turn(ways, keys):
                 timings[name].put_s.append(_seconds(way.put, keys, values))
+                if not way.is_durable:
+                    os.sync()
         for keys in progress.track(rounds, description=f"{value_bytes >> 10} KiB, read again"):
-            for name, way in ways.items():
+            for name, way in _in_turn(ways, keys):
                 timings[name].warm_s.append(_get_all(way, keys, values))
         for keys in progress.track(rounds, description=f"{value_bytes >> 10} KiB, read cold"):
-            for name, way in ways.items():
+            for name, way in _in_turn(ways, keys):
                 way.close()
                 drop_from_page_cache(way.directory)
                 way.open()
@@ -74,6 +81,10 @@ def keep_values(directory: Path, value_bytes: int, put_bytes: int, num_rounds: i
         way.close()
         shutil.rmtree(way.directory)
     return {name: Timings(each.put_s[1:], each.warm_s[1:], each.cold_s[1:]) for name, each in timings.items()}
+
+
+def _in_turn(ways: Mapping[str, Way], keys: Sequence[ChunkKey]) -> list[tuple[str, Way]]:
+    return random.Random(str(keys[0])).sample(list(ways.items()), len(ways))
 
 
 def _seconds(work: Callable[..., object], *arguments: object) -> float:
@@ -91,6 +102,7 @@ def _get_all(way: Way, keys: Sequence[ChunkKey], values: Sequence[Bytes]) -> lis
         seconds.append(time.perf_counter() - begin)
         if not np.array_equal(np.frombuffer(found, np.uint8), values[index]):
             raise RuntimeError(f"{type(way).__name__} gave other bytes than it was given")
+        del found  # so that the next one may be read into the same memory, as the raw disk's is
     return seconds
 
 
@@ -99,7 +111,7 @@ def overwrite(directory: Path, capacity_bytes: int, value_bytes: int) -> list[di
 
     Values are `value_bytes` long on average, and half as long to half as long again, in whole pages.
     """
-    source, choose = random_value(2 * value_bytes, 0), random.Random(0)
+    (source,), choose = random_values(1, 2 * value_bytes), random.Random(0)
     num_prompts = int(_LIVE_SHARE * capacity_bytes) // (_PROMPT_CHUNKS * value_bytes)
     turns = [*range(num_prompts), *(choose.randrange(num_prompts) for _ in range(3 * num_prompts))]
     ways = {name: make(directory / name, capacity_bytes) for name, make in STORES.items()}
@@ -155,7 +167,7 @@ class Churned:
 
 def memory_hits(value_bytes: int, num_passes: int) -> dict[str, Any]:
     """GB/s of frames copied into a buffer, from where they lie and from a memory tier, in turns; medians."""
-    values = {key_of(seed): random_value(value_bytes, seed) for seed in range((64 << 20) // value_bytes)}
+    values = {key_of(index): value for index, value in enumerate(random_values((64 << 20) // value_bytes, value_bytes))}
     tier, buffer = MemoryTier(_ROOMY_BYTES), aligned_buffer(value_bytes)
     tier.put([(key, value.data) for key, value in values.items()])
     buffer[:] = 0

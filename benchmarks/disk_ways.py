@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from kvstore import ChunkKey, DiskTier, LmdbTier, Tier
-from kvstore.direct_io import Bytes, contiguous_buffer, read_into, sync_directory, write_all
+from kvstore.buffers import Bytes, contiguous_buffer
+from kvstore.direct_io import read_into, sync_directory, write_all
 
 
 class Way(ABC):

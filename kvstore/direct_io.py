@@ -7,40 +7,13 @@ Offsets, lengths and buffers are multiples of PAGE_BYTES throughout.
 from __future__ import annotations
 
 import errno
-import mmap
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from kvstore.buffers import Bytes, ReadBuffers, aligned_buffer
 from kvstore.segment_record import PAGE_BYTES
-
-Bytes = NDArray[np.uint8]
-_PIECE_BYTES = _HUGE_PAGE_BYTES = 2 << 20
-
-
-def aligned_buffer(num_bytes: int) -> Bytes:
-    """Uninitialized bytes [num_bytes] that begin at a multiple of PAGE_BYTES in memory."""
-    room = np.empty(num_bytes + PAGE_BYTES, np.uint8)
-    start = -room.ctypes.data % PAGE_BYTES
-    return room[start : start + num_bytes]
-
-
-def contiguous_buffer(num_bytes: int) -> Bytes:
-    """Bytes [num_bytes] of zeros in huge pages, where the kernel has them.
-
-    Of pages scattered in memory a disk reads so few at a time that 1 MiB was measured to take twice as long.
-    """
-    whole_pages = -(-num_bytes // _HUGE_PAGE_BYTES) * _HUGE_PAGE_BYTES
-    room = mmap.mmap(-1, whole_pages + _HUGE_PAGE_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    with suppress(AttributeError, OSError):  # none on this system
-        room.madvise(mmap.MADV_HUGEPAGE)
-    buffer = np.frombuffer(room, np.uint8)
-    start = -buffer.ctypes.data % _HUGE_PAGE_BYTES
-    return buffer[start : start + num_bytes]
 
 
 class DirectIO:
@@ -48,7 +21,7 @@ class DirectIO:
 
     def __init__(self) -> None:
         self.direct = hasattr(os, "O_DIRECT")
-        self._pieces: list[Bytes] = []  # that no read uses now
+        self._buffers = ReadBuffers()
 
     def open(self, path: Path, flags: int) -> int:
         """A descriptor: direct, or buffered where that is refused."""
@@ -83,8 +56,7 @@ class DirectIO:
         try:
             if os.fstat(descriptor).st_size < offset + num_bytes:
                 return None
-            with self._piece() as piece:
-                found = _read_through(piece, descriptor, offset, num_bytes)
+            found = self._read(descriptor, offset, num_bytes)
             if not self.direct:
                 os.posix_fadvise(descriptor, offset, num_bytes, os.POSIX_FADV_DONTNEED)
         except OSError as error:
@@ -96,17 +68,11 @@ class DirectIO:
             os.close(descriptor)
         return found
 
-    @contextmanager
-    def _piece(self) -> Iterator[Bytes]:
-        """For one read: as many are kept as there were reads at once."""
-        try:
-            piece = self._pieces.pop()
-        except IndexError:
-            piece = contiguous_buffer(_PIECE_BYTES)
-        try:
-            yield piece
-        finally:
-            self._pieces.append(piece)
+    def _read(self, descriptor: int, offset: int, num_bytes: int) -> Bytes | None:
+        if (lent := self._buffers.lend(num_bytes)) is not None:
+            return lent if read_into(descriptor, lent, offset) == num_bytes else None
+        with self._buffers.taken() as buffer:
+            return _read_through(buffer, descriptor, offset, num_bytes)
 
 
 def aligned_zeros() -> Bytes:

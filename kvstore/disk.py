@@ -19,6 +19,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TypeVar
 
+from kvstore.background import Background
 from kvstore.disk_index import DiskIndex
 from kvstore.disk_log import DiskLog
 from kvstore.disk_reader import DiskReader
@@ -84,6 +85,7 @@ class DiskTier(DiskReader):
         self._limit_bytes = capacity_bytes * 5 // 4 + _EXTRA_BYTES
         self._metrics, self._uses = metrics or Metrics(), Uses()
         self._writing, self._pid = threading.Lock(), os.getpid()
+        self._background = Background(threads=1, most=1)
         self._lock = lock_directory(Path(path), "index", "segments")
         try:
             with _errors_named(Path(path)):
@@ -101,8 +103,9 @@ class DiskTier(DiskReader):
         index = DiskIndex(path / "index", writable=True)
         try:
             self._use(path, index, clock)
-            self._log = DiskLog(index, self._segments, padded(segment_bytes))
-            recover(self._log)
+            known = index.segments()
+            self._log = DiskLog(index, self._segments, padded(segment_bytes), known)
+            recover(self._log, known)
             while self._commit(self._shrink) == _EVICT_AT_ONCE:  # a lowered budget
                 pass
         except BaseException:
@@ -219,11 +222,21 @@ class DiskTier(DiskReader):
             return sum(each is not None and each.entry.terms.expires_at_s > now_s for each in dropped)
 
     def touch(self, keys: Sequence[ChunkKey]) -> None:
-        """Remembered in memory and written with the next change, after some thousand of them, or on close."""
+        """Remembered in memory and written with the next change, after some thousand of them, or on close.
+
+        Waits for nothing to be written.
+        """
         self._uses.note(keys, self._clock(), hits=1)
         if len(self._uses) > _MAX_USES:
+            self._background.submit(self._write_uses)
+
+    def _write_uses(self) -> None:
+        try:
             with self._changing():
                 self._commit(lambda change: None)
+        except TierUnavailable as error:
+            _log.warning("hits are forgotten, since they cannot be written: %s", error)
+            self._uses.written(self._uses.taken())
 
     def pin(self, keys: Sequence[ChunkKey], pinned: bool = True) -> int:
         """Durable when it returns."""
@@ -251,6 +264,8 @@ class DiskTier(DiskReader):
             self._profiles.delete(fingerprint)
 
     def close(self) -> None:
+        if os.getpid() == self._pid:
+            self._background.close()
         with self._writing if os.getpid() == self._pid else nullcontext():
             if self._lock >= 0 and os.getpid() == self._pid:
                 self._close()

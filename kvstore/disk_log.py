@@ -28,10 +28,13 @@ _CHUNKS_AT_ONCE = 5000  # far below what one transaction of LMDB can change
 class DiskLog:
     """What the one writer of a directory writes with. Raises OSError and TierUnavailable. Not safe in threads."""
 
-    def __init__(self, index: DiskIndex, segments: Segments, segment_bytes: int) -> None:
+    def __init__(
+        self, index: DiskIndex, segments: Segments, segment_bytes: int, known: Mapping[int, tuple[int, int]]
+    ) -> None:
+        """`known` is what the index says of the segments (`DiskIndex.segments`)."""
         self.index, self.segments, self.segment_bytes = index, segments, segment_bytes
         self.group_bytes = min(_GROUP_BYTES, segment_bytes)
-        left = {segment: known for segment, (known, _) in index.segments().items()}
+        left = {segment: length for segment, (length, _) in known.items()}
         left.pop(max(left, default=0), None)  # the last one the index knows may have been written to since
         self.writer = SegmentWriter(segments, segments.lengths(left), segment_bytes)
         self._gone: list[int] = []  # unlinked, and still in the index

@@ -82,6 +82,14 @@ class DiskReader(ReadOnlyTier):
         located = self._find(key)
         return located.entry if located else None
 
+    def where(self, key: ChunkKey) -> str | None:
+        """The segment file, and the byte at which the frame's record begins in it."""
+        located = self._find(key)
+        if located is None:
+            return None
+        path = self._segments.path(located.place.segment).relative_to(self._path)
+        return f"{path} at {located.place.offset}"
+
     def entries(self) -> Iterator[Entry]:
         now_s = self._clock()
         entries = (located.entry for located in self._index.chunks())

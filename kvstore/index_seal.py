@@ -1,4 +1,8 @@
-"""The seal of an index: the XXH3-128 of `data.mdb`, left beside it by the writer that closes it.
+"""The seal of an index: a checksum of all of `data.mdb`, left beside it by the writer that closes it.
+
+It is the XXH3-128 of the XXH3-128s of the file's pieces of 1 MiB, in order, the last one shorter: so threads hash
+it, in two thirds of the time of one where it is in the page cache, and as fast as the disk reads where it is not.
+Read, not mapped: where the disk cannot, or somebody cuts the file, that is an error and no signal.
 
 LMDB takes its pages as they are, and ends the process over some that are damaged. So a writer opens no index
 that differs from its seal, and breaks the seal before it changes anything; where there is none, because the
@@ -8,17 +12,22 @@ last writer died, the pages are looked at one by one, which takes 7 to 20 s for 
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import xxhash
 
-from kvstore.direct_io import sync_directory
+from kvstore.buffers import contiguous_buffer
+from kvstore.direct_io import read_into, sync_directory
 from kvstore.lmdb_env import DamagedFile, structural_problem
 
 _SEAL = "seal"
-_DIGITS = 32
+_SEAL_BYTES = 16
 _PIECE_BYTES = 1 << 20
+_NUM_THREADS = 4
 
 
 def seal(index: Path) -> None:
@@ -64,13 +73,22 @@ def _read(index: Path) -> bytes | None:
     """None where there is none, or it was lost with the power."""
     with suppress(FileNotFoundError):
         content = (index / _SEAL).read_bytes()
-        return content if len(content) == _DIGITS else None
+        return content if len(content) == _SEAL_BYTES else None
     return None
 
 
 def _checksum(index: Path) -> bytes:
-    digest = xxhash.xxh3_128()
-    with (index / "data.mdb").open("rb", buffering=0) as file:
-        while piece := file.read(_PIECE_BYTES):
-            digest.update(piece)
-    return digest.hexdigest().encode()
+    with (index / "data.mdb").open("rb", buffering=0) as file, ThreadPoolExecutor(_NUM_THREADS) as threads:
+        num_pieces = -(-os.fstat(file.fileno()).st_size // _PIECE_BYTES)
+        bounds = [num_pieces * thread // _NUM_THREADS for thread in range(_NUM_THREADS + 1)]
+        digests = b"".join(threads.map(partial(_digests, file.fileno()), pairwise(bounds)))
+    return xxhash.xxh3_128_digest(digests)
+
+
+def _digests(descriptor: int, pieces: tuple[int, int]) -> bytes:
+    """Of pieces [start, end), one behind the other."""
+    buffer = contiguous_buffer(_PIECE_BYTES)
+    return b"".join(
+        xxhash.xxh3_128_digest(buffer[: read_into(descriptor, buffer, number * _PIECE_BYTES)].data)
+        for number in range(*pieces)
+    )

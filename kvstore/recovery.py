@@ -24,11 +24,13 @@ _RECORDS_AT_ONCE = 2000
 _Found = tuple[Place, RecordHeader]
 
 
-def recover(log: DiskLog) -> None:
-    """Reads no record that the index knows, so that it takes no time when nothing is amiss."""
+def recover(log: DiskLog, known: Mapping[int, tuple[int, int]]) -> None:
+    """Reads no record that the index knows, so that it takes no time when nothing is amiss.
+
+    `known` is what the index says of the segments (`DiskIndex.segments`).
+    """
     lengths = dict(log.writer.lengths)
     newest = max(lengths, default=None)
-    known = log.index.segments()
     short = [segment for segment, (length, _) in known.items() if lengths.get(segment, 0) < length]
     longer = [segment for segment, length in lengths.items() if segment not in known or known[segment][0] < length]
     if short:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from kvstore.direct_io import DirectIO, aligned_zeros
@@ -37,7 +38,7 @@ class Segments:
         self.io = DirectIO()
 
     def path(self, segment: int) -> Path:
-        return self.directory / f"{segment:016x}.seg"
+        return _path(self.directory, segment)
 
     def lengths(self, known: Mapping[int, int] | None = None) -> dict[int, int]:
         """Bytes of each file that is there, in the order in which they were begun.
@@ -109,6 +110,11 @@ class Segments:
 
     def remove(self, segment: int) -> None:
         self.path(segment).unlink(missing_ok=True)
+
+
+@lru_cache(4096)
+def _path(directory: Path, segment: int) -> Path:
+    return directory / f"{segment:016x}.seg"
 
 
 def _next_written(descriptor: int, offset: int, end: int) -> int:

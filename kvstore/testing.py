@@ -98,6 +98,7 @@ class TierContract(ABC):
         with self.roomy(tmp_path) as tier:
             tier.put(frames([key("a")]))
             assert tier.get(key("b")) is None
+            assert tier.where(key("b")) is None
 
     def test_match_counts_leading_keys_only(self, tmp_path: Path) -> None:
         with self.roomy(tmp_path) as tier:

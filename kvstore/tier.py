@@ -100,6 +100,10 @@ class Tier(ABC):
     def entries(self) -> Iterator[Entry]:
         """Every frame held, in no particular order."""
 
+    def where(self, key: ChunkKey) -> str | None:
+        """Where in the tier a frame lies, for people to read; None when it is not held, or that says nothing."""
+        return None
+
     @property
     @abstractmethod
     def size_bytes(self) -> int:

@@ -41,9 +41,10 @@ class _Profile:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a chunk lives, by how many digits it is found, and which chunks are held right behind it."""
+    """Where a chunk lives and its frame lies, by how many digits it is found, and which chunks are right behind it."""
 
     tier: str
+    record: str | None
     digits: str
     children: list[ChunkKey]
 
@@ -66,9 +67,9 @@ def show(
         chunk, frame = read_held(reader, entry), reader.get(entry.key)
         if chunk is None or frame is None:
             raise InvalidRequest(f"chunk {entry.key} was evicted while it was looked at")
-        profile = _profile_of(reader, chunk)
+        profile, record = _profile_of(reader, chunk), reader.where(entry.key)
     problem = frame_problem(entry.key, frame)
-    place = _Place(f"{reader.name} {path}", unique_digits(tree, entry.key), tree.children(entry.key))
+    place = _Place(f"{reader.name} {path}", record, unique_digits(tree, entry.key), tree.children(entry.key))
     if as_json:
         print_json(_as_json(chunk, place, problem, profile))
     else:
@@ -91,6 +92,7 @@ def _print(chunk: Held, place: _Place, problem: str | None, profile: _Profile | 
             ("key", str(entry.key)),
             ("found by", place.digits),
             ("lives in", place.tier),
+            *([("lies in", place.record)] if place.record else []),
             ("state", "whole: every checksum is right" if problem is None else f"DAMAGED: {problem}"),
             *(_header_fields(header, entry.size_bytes) if header else [("size", format_bytes(entry.size_bytes))]),
             *([] if profile is None else [("profile", f"{profile.fingerprint}, {profile.problem or 'held here'}")]),
@@ -166,6 +168,7 @@ def _as_json(chunk: Held, place: _Place, problem: str | None, profile: _Profile 
         "key": str(entry.key),
         "digits": place.digits,
         "lives_in": place.tier,
+        "lies_in": place.record,
         "parent": str(entry.parent) if entry.parent else None,
         "children": [str(child) for child in place.children],
         **terms_as_json(entry),

@@ -1,11 +1,11 @@
-"""Reads past the page cache, and the memory they go through."""
+"""Reads past the page cache."""
 
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
-from kvstore.direct_io import DirectIO, contiguous_buffer
+from kvstore.direct_io import DirectIO
 from kvstore.segment_record import PAGE_BYTES
 
 MIB = 1 << 20
@@ -36,11 +36,3 @@ def test_what_was_read_stays_when_more_is_read_in_threads(content, tmp_path):
         found = list(threads.map(lambda page: io.read(tmp_path / "file", page * PAGE_BYTES, MIB), range(32)))
     for page, read in enumerate(found):
         assert np.array_equal(read, content[page * PAGE_BYTES :][:MIB])
-
-
-@pytest.mark.parametrize("num_bytes", [1, MIB, 2 * MIB, 3 * MIB])
-def test_a_contiguous_buffer_begins_a_huge_page(num_bytes):
-    buffer = contiguous_buffer(num_bytes)
-    assert len(buffer) == num_bytes
-    assert buffer.ctypes.data % (2 * MIB) == 0
-    buffer[:] = 1

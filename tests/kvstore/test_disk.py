@@ -1,8 +1,11 @@
 """Tiers on disk keep the tier contract, and what they acknowledged is there when they are opened again."""
 
+import threading
+import time
+
 import pytest
 
-from kvstore import DiskTier, InvalidRequest, LmdbTier, Metrics, NoEviction, disk, disk_log, lmdb_tier
+from kvstore import DiskReader, DiskTier, InvalidRequest, LmdbTier, Metrics, NoEviction, disk, disk_log, lmdb_tier
 from kvstore.testing import FRAME_BYTES, QuotaContract, TierContract, frame, frames, key, prompt
 
 
@@ -166,3 +169,41 @@ def test_without_eviction_what_does_not_fit_is_declined(tmp_path):
 def test_a_budget_must_be_positive(tmp_path, durable):
     with pytest.raises(InvalidRequest):
         durable(tmp_path, 0)
+
+
+def test_hits_are_written_when_they_are_many_and_whoever_notes_them_waits_for_no_commit(tmp_path, monkeypatch):
+    monkeypatch.setattr(disk, "_MAX_USES", 10)
+    keys, may_commit, commit = prompt("a", 20), threading.Event(), DiskTier._commit
+
+    def commit_when_it_may(tier, work):
+        may_commit.wait()
+        return commit(tier, work)
+
+    with DiskTier(tmp_path, 1_000_000) as tier:
+        tier.put(frames(keys))
+        monkeypatch.setattr(DiskTier, "_commit", commit_when_it_may)
+        for _ in range(3):
+            tier.touch(keys)
+        assert all(tier.get(each) == frame(each) for each in keys)
+        may_commit.set()
+        while DiskReader.entry(tier, keys[0]).hits == 0:  # in the index, whatever is noted beside it
+            time.sleep(0.01)
+
+
+def test_hits_that_cannot_be_written_are_forgotten_and_logged(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(disk, "_MAX_USES", 10)
+    keys = prompt("a", 20)
+
+    def fail(tier, work):
+        raise OSError("no space left on device")
+
+    with DiskTier(tmp_path, 1_000_000) as tier:
+        tier.put(frames(keys))
+        with monkeypatch.context() as patch:
+            patch.setattr(DiskTier, "_commit", fail)
+            tier.touch(keys)
+            while not caplog.records:
+                time.sleep(0.01)
+        assert "hits are forgotten" in caplog.text
+    with DiskReader(tmp_path) as reader:
+        assert [reader.entry(each).hits for each in keys] == [0] * 20

@@ -213,7 +213,7 @@ def test_an_index_over_which_a_writer_died_is_looked_at_and_set_aside(filled):
     assert len(list(filled.glob("index.damaged-*"))) == 1
 
 
-@pytest.mark.parametrize("left", [None, b"", b"cut short"])
+@pytest.mark.parametrize("left", [None, b"", b"cut short", b"0" * 32])
 def test_a_sound_index_is_kept_where_its_seal_is_lost(filled, left):
     seal = filled / "index" / "seal"
     seal.unlink() if left is None else seal.write_bytes(left)

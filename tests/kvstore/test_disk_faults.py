@@ -6,13 +6,13 @@ import resource
 import shutil
 import subprocess
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import pytest
 
 from codec import Lossless
 from kvstore import KVStore, Terms, TierUnavailable
-from kvstore.testing import frame, frames, key, prompt
+from kvstore.testing import FRAME_BYTES, frame, frames, key, prompt
 from tests.kv import SPEC, bits, kv_of_any_bits
 from tests.kvstore.children import answer
 
@@ -46,9 +46,9 @@ def put_until_full(tier):
     raise AssertionError("the disk never filled up")
 
 
-def assert_goes_on_reading(tier, taken):
+def assert_goes_on_reading(tier, taken, num_bytes=100_000):
     assert tier.match(taken) == len(taken) > 0
-    assert all(tier.get(each) == frame(each, 100_000) for each in taken)
+    assert all(tier.get(each) == frame(each, num_bytes) for each in taken)
     assert sorted(entry.key for entry in tier.entries()) == sorted(taken)
 
 
@@ -188,3 +188,43 @@ def test_a_writer_whose_directory_vanished_serves_nothing_wrong_and_begins_anew(
     with durable(path, CAPACITY) as tier:
         assert tier.put(frames(keys)) == 4
         assert all(tier.get(each) == frame(each) for each in keys)
+
+
+@contextmanager
+def read_only(path):
+    """Nobody writes below it, root neither."""
+    if os.geteuid() or not shutil.which("mount"):
+        pytest.skip("mounting a directory read-only needs root and mount(8)")
+    mount = ["mount", "--bind", str(path), str(path)]
+    if (done := subprocess.run(mount, capture_output=True, text=True)).returncode:
+        pytest.skip(f"a directory cannot be mounted here: {done.stderr.strip()}")
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(path)], check=True)
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
+def test_a_read_only_directory_is_unavailable_to_a_writer_and_served_by_a_reader(tmp_path, durable, reader_of):
+    path, keys = tmp_path / "store", prompt("a", 4)
+    with durable(path, CAPACITY) as tier:
+        tier.put(frames(keys))
+    with read_only(path):
+        for _ in range(2):
+            with pytest.raises(TierUnavailable, match="cannot be written"):
+                durable(path, CAPACITY)
+        with reader_of(path) as reader:
+            assert_goes_on_reading(reader, keys, FRAME_BYTES)
+            assert reader.put(frames([key("b")])) == 0
+    with durable(path, CAPACITY) as tier:
+        assert_goes_on_reading(tier, keys, FRAME_BYTES)
+        assert tier.put(frames([key("b")])) == 1
+
+
+def test_a_store_cannot_be_made_in_a_read_only_directory(tmp_path, durable, reader_of):
+    (tmp_path / "parent" / "empty").mkdir(parents=True)
+    with read_only(tmp_path / "parent"):
+        for path in (tmp_path / "parent" / "store", tmp_path / "parent" / "empty"):
+            for open_it in (lambda path=path: durable(path, CAPACITY), lambda path=path: reader_of(path)):
+                with pytest.raises(TierUnavailable):
+                    open_it()

@@ -190,3 +190,13 @@ def test_a_reader_that_dies_in_a_transaction_does_not_make_the_index_grow(tmp_pa
         with DiskReader(tmp_path) as reader:
             assert reader.match(keys) == 20
             assert all(reader.get(each) == frame(each, 10) for each in keys)
+
+
+def test_where_names_the_segment_file_and_the_byte(tmp_path):
+    with DiskTier(tmp_path, 1 << 20) as tier:
+        tier.put(frames([key("a"), key("b")]))
+        (file,) = (tmp_path / "segments").iterdir()
+        assert tier.where(key("a")) == f"segments/{file.name} at 0"
+        assert tier.where(key("b")) == f"segments/{file.name} at 8192"
+        tier.delete(key("a"))
+        assert tier.where(key("a")) is None

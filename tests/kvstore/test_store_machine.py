@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+import time
 from hashlib import sha256
 
 from hypothesis import settings
@@ -30,6 +31,8 @@ def kv_of(tenant, token_ids):
 
 
 class StoreAgainstADict(RuleBasedStateMachine):
+    clock = staticmethod(time.time)
+
     def __init__(self):
         super().__init__()
         self.path = tempfile.mkdtemp()
@@ -44,8 +47,8 @@ class StoreAgainstADict(RuleBasedStateMachine):
     def reopen(self):
         if self.store:
             self.store.close()
-        self.memory = MemoryTier(self.capacities[0])
-        self.disk = DiskTier(self.path, self.capacities[1])
+        self.memory = MemoryTier(self.capacities[0], clock=self.clock)
+        self.disk = DiskTier(self.path, self.capacities[1], clock=self.clock)
         self.store = KVStore([self.memory, self.disk], Lossless(), CHUNK)
 
     def identity(self, tenant):
@@ -92,8 +95,9 @@ class StoreAgainstADict(RuleBasedStateMachine):
     @rule(place=places, bit=places, on_disk=st.booleans())
     def flip_a_bit(self, place, bit, on_disk):
         tier = self.disk if on_disk else self.memory
-        if key := self.some_key(tier, place):
-            frame = bytearray(tier.get(key))
+        key = self.some_key(tier, place)
+        if key and (held := tier.get(key)) is not None:
+            frame = bytearray(held)
             frame[bit // 8 % len(frame)] ^= 1 << bit % 8
             tier.put([(key, frame)])
 
@@ -101,8 +105,8 @@ class StoreAgainstADict(RuleBasedStateMachine):
     def file_a_frame_under_another_key(self, place, other, on_disk):
         tier = self.disk if on_disk else self.memory
         key, wrong = self.some_key(tier, place), self.some_key(tier, other)
-        if key:
-            tier.put([(wrong, bytes(tier.get(key)))])
+        if key and (held := tier.get(key)) is not None:
+            tier.put([(wrong, bytes(held))])
 
     @rule()
     def repair(self):

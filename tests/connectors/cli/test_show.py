@@ -97,3 +97,12 @@ def test_showing_changes_nothing(run: Run, store: Path, key: str):
     before = entries()
     run("show", key, "--store", store)
     assert entries() == before
+
+
+def test_show_says_in_which_file_at_which_byte_a_record_begins(run: Run, store: Path, key: str):
+    record = json_of(run("show", key, "--store", store, "--json"))["lies_in"]
+    file, offset = record.split(" at ")
+    header = (store / file).read_bytes()[int(offset) :][:48]
+    assert header[:8] == b"KVRECORD"
+    assert header[16:].hex() == key
+    assert record in run("show", key, "--store", store).stdout
