@@ -108,6 +108,12 @@ def test_a_request_computed_after_all_returns_its_slots(bench):
     assert bench.free()[0] == [0, 1, 2]
 
 
+def test_an_aborted_request_returns_what_was_loaded_for_it(bench):
+    bench.loaded()
+    bench.plan.finished("a")
+    assert bench.free() == bench.ALL_FREE
+
+
 def test_a_local_hit_that_grew_into_what_is_loaded_shortens_the_promise(bench):
     bench.loaded()
     assert bench.plan.available("a", 10) == 2
@@ -281,6 +287,7 @@ def test_a_store_that_ends_leaves_no_slot_behind(bench, copied_before):
         bench.plan.copied([job.number])
     bench.plan.store_ended()
     if not copied_before:
+        assert bench.free()[1] == []  # a worker may be writing them
         bench.plan.copied([job.number])
     assert bench.free() == bench.ALL_FREE
     bench.arrive("c")
