@@ -14,6 +14,7 @@ Whatever does not come in time, or does not fit, is computed, or not saved. A sl
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -94,16 +95,18 @@ class _Request:
     owner: Owner
     tokens: Sequence[int]
     names: Sequence[bytes]
-    num_prompt: int
     phase: Phase
     since_s: float
+    """When somebody began to wait for what this phase waits for."""
     held: int = 0
     """Leading chunks that the store has, or is being given."""
-    saves: bool = True
+    computed: int = 0
+    """Leading chunks that the engine has computed, or was given."""
     start: int = 0
     slots: list[int] = field(default_factory=list)
     """Chunks loaded, or being loaded, from token `start` on."""
-    failed: bool = False
+    reads: bool = True
+    """Whether the store is asked for it, and asked again where it is preempted."""
 
 
 @dataclass
@@ -153,7 +156,6 @@ class Plan:
         owner: Owner,
         tokens: Sequence[int],
         names: Sequence[bytes],
-        num_prompt: int,
         reads: bool = True,
     ) -> None:
         """A request, whose `tokens` grow as it is answered. Unless it `reads`, it is computed, and saved.
@@ -162,7 +164,7 @@ class Plan:
         """
         finds = reads and self._finds and self.answers and len(tokens) > self._chunk_tokens
         phase = Phase.FINDING if finds else Phase.NOTHING
-        self._requests[request_id] = _Request(owner, tokens, names, num_prompt, phase, self._clock(), saves=self._saves)
+        self._requests[request_id] = _Request(owner, tokens, names, phase, self._clock(), reads=reads)
         if finds:
             self._store.find(request_id, owner, tokens)
 
@@ -184,13 +186,13 @@ class Plan:
             return 0
         if self._clock() - request.since_s > (LOOKUP_S if request.phase is Phase.FINDING else LOAD_S):
             self.counts["waits_given_up"] += 1
-            self.answers = False
+            self.answers = self.answers and request.phase is Phase.FOUND  # it waited for slots, not for the store
             self._give_up(request_id, request)
             return 0
         return None
 
     def _restart(self, request_id: str, request: _Request) -> None:
-        finds = self._finds and self.answers and not request.failed
+        finds = self._finds and self.answers and request.reads
         request.phase, request.since_s = Phase.FINDING if finds else Phase.NOTHING, self._clock()
         if finds:
             self._store.find(request_id, request.owner, request.tokens)
@@ -203,18 +205,20 @@ class Plan:
             request.phase = Phase.NOTHING
             return
         slots = [self._load_slots.popleft() for _ in range(min(missing, len(self._load_slots)))]
-        if slots:  # else others' loads hold all of them: asked again
+        if not slots:  # others' loads hold all of them: asked again
+            request.since_s = min(request.since_s, self._clock())
+        else:
             request.phase, request.start, request.slots, request.since_s = Phase.LOADING, start, slots, self._clock()
             self._store.load(request_id, start, len(request.tokens), slots)
 
-    def _promised(self, request_id: str, request: _Request, num_computed: int) -> int:
+    def _promised(self, request_id: str, request: _Request, num_computed: int) -> int | None:
         end = request.start + len(request.slots) * self._chunk_tokens
         if request.start <= num_computed < end:
             return end - num_computed
         self._release(request)  # the engine's own cache has grown past it, or no longer reaches it
-        if num_computed < request.start:
-            request.phase = Phase.FOUND
-            return self.available(request_id, num_computed) or 0
+        if num_computed < request.start and self._finds:
+            request.phase, request.since_s = Phase.FOUND, math.inf
+            return self.available(request_id, num_computed)
         return 0
 
     def _give_up(self, request_id: str, request: _Request) -> None:
@@ -222,7 +226,7 @@ class Plan:
             self._abandoned.setdefault(request_id, deque()).append(request.slots)
             request.slots = []
         self._store.forget(request_id)
-        request.phase, request.failed = Phase.NOTHING, True
+        request.phase, request.reads = Phase.NOTHING, False
 
     def _release(self, request: _Request) -> None:
         self._load_slots.extend(request.slots)
@@ -266,36 +270,30 @@ class Plan:
         return Step(loads, tuple(job for job in saves if job is not None))
 
     def _save(self, request_id: str, running: Scheduled) -> Job | None:
-        """Of chunks whose tokens are all known and computed when the step is over.
+        """Of chunks whose tokens are all known, and so computed when the step is over, and which nobody is saving.
 
-        Of an answer that is so only of what was computed before the step: tokens that were speculated may still
-        be rejected.
+        What has no slot now is for a later step.
         """
         request = self._requests.get(request_id)
-        if request is None or not request.saves:
+        if request is None or not self._saves:
             return None
-        of_prompt = min(running.num_computed + running.num_scheduled, request.num_prompt)
-        of_answer = min(running.num_computed, len(request.tokens) - 1)
-        end = max(of_prompt, of_answer) // self._chunk_tokens
-        while request.held < end and self._name(request, request.held) in self._being_saved:
+        known = min(running.num_computed + running.num_scheduled, len(request.tokens))
+        request.computed = known // self._chunk_tokens
+        while request.held < request.computed and self._name(request, request.held) in self._being_saved:
             request.held += 1
-        first, request.held = request.held, max(request.held, end)
+        first, chunks = request.held, range(request.held, request.computed)
+        on_its_way = (chunk for chunk in chunks if self._name(request, chunk) in self._being_saved)
+        end = min(next(on_its_way, request.computed), first + len(self._save_slots))
         if end <= first:
             return None
-        if len(self._save_slots) < end - first:
-            self.counts["chunks_not_saved"] += end - first
-            request.saves = False  # what lies behind could not be reached
-            return None
+        request.held = end
         slots = [self._save_slots.popleft() for _ in range(end - first)]
         starts = range(first * self._chunk_tokens, end * self._chunk_tokens, self._chunk_tokens)
         copies = [
             Copy(slot, 0, self._blocks(running.blocks, start, start + self._chunk_tokens))
             for slot, start in zip(slots, starts, strict=True)
         ]
-        job, names = (
-            self._job(request_id, starts[0], copies),
-            [self._name(request, chunk) for chunk in range(first, end)],
-        )
+        job, names = self._job(request_id, starts[0], copies), [self._name(request, n) for n in range(first, end)]
         self._being_saved.update(names)
         tokens = list(request.tokens[: end * self._chunk_tokens])
         self._saving[job.number] = _Saving(request.owner, tokens, names, slots)
@@ -326,6 +324,7 @@ class Plan:
         """Answered, or aborted. Its saves go on."""
         request = self._requests.pop(request_id, None)
         if request is not None:
+            self.counts["chunks_not_saved"] += max(request.computed - request.held, 0) if self._saves else 0
             self._give_up(request_id, request)
             self._release(request)
 
@@ -336,7 +335,7 @@ class Plan:
         self.answers = True
         request = self._requests.get(request_id)
         if request is not None and request.phase is Phase.FINDING:
-            request.phase, request.since_s = Phase.FOUND, self._clock()
+            request.phase, request.since_s = Phase.FOUND, math.inf
             request.held = max(request.held, num_chunks)
 
     def loaded(self, request_id: str, num_chunks: int, held: int) -> None:
@@ -351,7 +350,7 @@ class Plan:
         self._load_slots.extend(request.slots[num_chunks:])
         del request.slots[num_chunks:]
         request.phase = Phase.LOADED if request.slots else Phase.NOTHING
-        request.held, request.failed = held, not request.slots
+        request.held, request.reads = held, bool(request.slots)
 
     def saved(self, job: int) -> None:
         """The slots of that job have been read."""
@@ -364,7 +363,6 @@ class Plan:
         """Nothing will be found, loaded or saved any more."""
         self._finds = self._saves = False
         for request in self._requests.values():
-            request.saves = False
             if request.phase in (Phase.FINDING, Phase.FOUND, Phase.LOADING):
                 self._release(request)
         for abandoned in self._abandoned.values():

@@ -104,7 +104,6 @@ class SchedulerSide:
                 owner,
                 request.all_token_ids,
                 request.block_hashes,
-                request.num_prompt_tokens,
                 reads=not request.skip_reading_prefix_cache,
             )
 

@@ -203,7 +203,7 @@ class SimulatedEngine:
 
     def arrive(self, request):
         self.waiting.append(request)
-        self.plan.arrived(request.id, OWNER, request.tokens, request.names, request.num_prompt, request.reads)
+        self.plan.arrived(request.id, OWNER, request.tokens, request.names, request.reads)
 
     def finish(self, request):
         for queue in (self.waiting, self.running):
