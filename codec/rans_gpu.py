@@ -113,10 +113,8 @@ def decode_streams(streams: Sequence[Stream], tables: Tables) -> list[torch.Tens
         raise CorruptFrame("an entropy-coded stream is too short, or of half a word")
     device = streams[0].data.device
     out_at = list(accumulate(sizes, initial=0))
-    out, wrong = (
-        torch.empty(out_at[-1], dtype=torch.uint8, device=device),
-        torch.empty(len(streams), device=device).int(),
-    )
+    out = torch.empty(out_at[-1], dtype=torch.uint8, device=device)
+    wrong = torch.empty(len(streams), dtype=torch.int32, device=device)
     with torch.cuda.device(out.get_device()):
         _decode_kernel[(len(streams),)](
             torch.cat([stream.data for stream in streams]),
