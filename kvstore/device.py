@@ -11,11 +11,11 @@ import torch
 
 from codec import CorruptFrame, DeviceFrame, FrameHeader
 from codec import Frame as CodecFrame
+from kvstore.device_copies import DeviceCopies
 from kvstore.eviction import EvictionPolicy
 from kvstore.in_process import InProcessTier
 from kvstore.key import ChunkKey
 from kvstore.metrics import Metrics
-from kvstore.staging import Staging
 from kvstore.tier import Frame
 
 
@@ -49,28 +49,28 @@ class DeviceTier(InProcessTier[_OnDevice]):
         """As `InProcessTier`."""
         super().__init__(capacity_bytes, policy, metrics, clock, quotas)
         device = torch.device(device)
-        self._staging = None if device.type == "cpu" else Staging(device)
+        self._copies = None if device.type == "cpu" else DeviceCopies(device)
 
     def get_on_device(self, key: ChunkKey, device: torch.device) -> DeviceFrame | None:
         kept = self._find(key)
-        if kept is None or kept.header is None or kept.data.device != device or self._staging is None:
+        if kept is None or kept.header is None or kept.data.device != device or self._copies is None:
             return None
-        self._staging.wait(kept.data)
+        self._copies.wait(kept.data)
         return DeviceFrame(kept.header, kept.data)
 
     def _keep(self, frame: Frame) -> _OnDevice | None:
-        if self._staging is None:
+        if self._copies is None:
             return _OnDevice(torch.from_numpy(np.frombuffer(frame, np.uint8).copy()))
         try:
-            return _OnDevice(self._staging.to_device(frame), _verified(frame))
+            return _OnDevice(self._copies.to_device(frame), _verified(frame))
         except torch.OutOfMemoryError:
             self._metrics.count("device_out_of_memory")
             return None
 
     def _given(self, kept: _OnDevice) -> memoryview:
-        if self._staging is None:
+        if self._copies is None:
             return kept.data.numpy().data.toreadonly()
-        return self._staging.to_host(kept.data)
+        return self._copies.to_host(kept.data)
 
 
 def _verified(data: Frame) -> FrameHeader | None:

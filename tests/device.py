@@ -5,7 +5,7 @@ import torch
 
 from codec import DeviceFrame, Frame, KVArray
 from kvstore import DeviceTier
-from kvstore.staging import Staging
+from kvstore.device_copies import DeviceCopies
 
 HAS_CUDA = torch.cuda.is_available()
 DEVICE = torch.device("cuda", 0) if HAS_CUDA else torch.device("cpu")
@@ -21,9 +21,9 @@ def to_cpu(kv):
     return KVArray(kv.spec, tuple(keys.cpu() for keys in kv.keys), tuple(values.cpu() for values in kv.values))
 
 
-def staged_tier(capacity_bytes, **options):
+def copying_tier(capacity_bytes, **options):
     """A tier that treats its device as one that the host cannot reach into, even where that is the CPU."""
     tier = DeviceTier(capacity_bytes, DEVICE, **options)
     if not HAS_CUDA:
-        tier._staging = Staging(DEVICE)
+        tier._copies = DeviceCopies(DEVICE)
     return tier

@@ -9,7 +9,7 @@ from kvstore import DeviceTier, InvalidRequest, Metrics
 from kvstore.key import ChunkKey
 from kvstore.testing import FRAME_BYTES, QuotaContract, TierContract, frame, frames, key, prompt
 from tests.codec.contract import KEY
-from tests.device import DEVICE, HAS_CUDA, staged_tier
+from tests.device import DEVICE, HAS_CUDA, copying_tier
 from tests.kv import SPEC, kv_of_numbers
 
 
@@ -25,7 +25,7 @@ class TestDeviceTierOnTheCPU(TierContract):
 
 class TestDeviceTierByItsCopies(TierContract):
     def make_tier(self, tmp_path, capacity_bytes):
-        return staged_tier(capacity_bytes)
+        return copying_tier(capacity_bytes)
 
 
 @pytest.mark.gpu
@@ -47,8 +47,8 @@ def test_on_the_cpu_a_view_is_the_tensors_own_memory():
     assert np.shares_memory(first, second)
 
 
-def test_frames_of_growing_and_shrinking_sizes_share_the_staging_buffer():
-    tier = staged_tier(1 << 20)
+def test_frames_of_growing_and_shrinking_sizes_share_the_pinned_buffer():
+    tier = copying_tier(1 << 20)
     sizes = [10, 100_000, 1, 5000, 200_000]
     for size in sizes:
         tier.put([(key(str(size)), frame(key(str(size)), size))])
@@ -60,7 +60,7 @@ def whole_frame():
 
 
 def test_a_whole_frame_is_given_where_it_lies():
-    tier, whole = staged_tier(1 << 20), whole_frame()
+    tier, whole = copying_tier(1 << 20), whole_frame()
     tier.put([(ChunkKey(bytes.fromhex(KEY)), whole)])
     held = tier.get_on_device(ChunkKey(bytes.fromhex(KEY)), DEVICE)
     assert held.header.key == KEY
@@ -71,7 +71,7 @@ def test_a_whole_frame_is_given_where_it_lies():
 
 @pytest.mark.parametrize("damaged", [whole_frame()[:-1] + b"\x00", whole_frame()[:-1], b"no frame", b""])
 def test_what_is_not_whole_is_kept_for_the_host_alone(damaged):
-    tier = staged_tier(1 << 20)
+    tier = copying_tier(1 << 20)
     assert tier.put([(key("a"), damaged)]) == 1
     assert tier.get_on_device(key("a"), DEVICE) is None
     assert bytes(tier.get(key("a"))) == damaged
@@ -85,13 +85,13 @@ def test_without_copies_nothing_is_given_on_the_device():
 
 def test_what_the_device_has_no_memory_for_is_declined(monkeypatch):
     metrics = Metrics()
-    tier, keys = staged_tier(1 << 20, metrics=metrics), prompt("a", 3)
+    tier, keys = copying_tier(1 << 20, metrics=metrics), prompt("a", 3)
     assert tier.put(frames(keys[:1])) == 1
 
     def no_memory(given):
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(tier._staging, "to_device", no_memory)
+    monkeypatch.setattr(tier._copies, "to_device", no_memory)
     assert tier.put(frames(keys[1:]), keys[:1]) == 0
     assert tier.match(keys) == 1
     assert tier.size_bytes == FRAME_BYTES

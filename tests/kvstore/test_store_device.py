@@ -12,7 +12,7 @@ from kvstore.key import chunk_keys
 from kvstore.pipeline import in_order
 from tests.codec.calibrated import profile_for
 from tests.codec.forge import ForgedFrame
-from tests.device import DEVICE, HAS_CUDA, staged_tier, to_cpu
+from tests.device import DEVICE, HAS_CUDA, copying_tier, to_cpu
 from tests.kv import SPEC, bits, kv_of_numbers
 
 pytest.importorskip("triton", reason="Triton is not installed")
@@ -34,7 +34,7 @@ class WithoutGet(MemoryTier):
 
 
 def saved(codec, *behind):
-    tier = staged_tier(1 << 20)
+    tier = copying_tier(1 << 20)
     store = KVStore([tier, *behind], codec, chunk_tokens=4)
     identity = store.identity(SPEC)
     store.save(identity, TOKENS, KV)
@@ -99,7 +99,7 @@ def test_a_frame_under_another_key_is_quarantined():
 def test_reading_on_the_device_is_measured():
     cost, measured = CostModel(), []
     cost.got = lambda *arguments: measured.append(arguments[:2])
-    tier = staged_tier(1 << 20)
+    tier = copying_tier(1 << 20)
     store = KVStore([tier], Int8(), chunk_tokens=4, cost=cost)
     store.save(store.identity(SPEC), TOKENS[:4], KV.tokens(0, 4))
     (key,) = chunk_keys(store.identity(SPEC), TOKENS[:4])

@@ -1,4 +1,4 @@
-"""Staging: copies between host and device memory, through one pinned buffer and on a stream of their own."""
+"""DeviceCopies: frames to device memory and back, through one pinned buffer and on a stream of their own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from kvstore.tier import Frame
 
 
-class Staging:
+class DeviceCopies:
     """One copy at a time; safe in threads. What an engine computes meanwhile does not wait for it, nor it for that.
 
     The buffer grows to the largest frame copied. On a CPU, where tests run it, streams and events do nothing.
