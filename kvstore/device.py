@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -58,11 +59,15 @@ class DeviceTier(InProcessTier[_OnDevice]):
         self._copies.wait(kept.data)
         return DeviceFrame(kept.header, kept.data)
 
-    def _keep(self, frame: Frame) -> _OnDevice | None:
+    def _keeping(self, frame: Frame) -> Callable[[], _OnDevice | None]:
         if self._copies is None:
-            return _OnDevice(torch.from_numpy(np.frombuffer(frame, np.uint8).copy()))
+            data = torch.from_numpy(np.frombuffer(frame, np.uint8).copy())
+            return lambda: _OnDevice(data)
+        return partial(self._copied, self._copies, frame, _verified(frame))
+
+    def _copied(self, copies: DeviceCopies, frame: Frame, header: FrameHeader | None) -> _OnDevice | None:
         try:
-            return _OnDevice(self._copies.to_device(frame), _verified(frame))
+            return _OnDevice(copies.to_device(frame), header)
         except torch.OutOfMemoryError:
             self._metrics.count("device_out_of_memory")
             return None

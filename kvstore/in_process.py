@@ -38,8 +38,11 @@ class InProcessTier(Tier, Generic[Kept]):
         self._clock = clock
 
     @abstractmethod
-    def _keep(self, frame: Frame) -> Kept | None:
-        """The frame as it is kept; None where there turns out to be no room for it."""
+    def _keeping(self, frame: Frame) -> Callable[[], Kept | None]:
+        """What makes of the frame what is kept, or None where there turns out to be no room for it.
+
+        Called while others wait for the tier: whatever else takes long is done before it is returned.
+        """
 
     @abstractmethod
     def _given(self, kept: Kept) -> memoryview:
@@ -58,17 +61,18 @@ class InProcessTier(Tier, Generic[Kept]):
     ) -> int:
         prompt, stored = [*prefix, *(key for key, _ in entries)], len(prefix)
         keep, now_s = set(prompt), self._clock()
+        ready = [(key, len(frame), self._keeping(frame)) for key, frame in entries]
         with self._lock:
-            for key, frame in entries:
+            for key, size_bytes, keeping in ready:
                 self._drop(key)
-                for victim in self._ledger.victims_for(len(frame), terms.tenant, keep, now_s):
+                for victim in self._ledger.victims_for(size_bytes, terms.tenant, keep, now_s):
                     del self._kept[victim]
                     self._metrics.count("chunks_evicted")
-                if not self._ledger.fits(len(frame), terms.tenant) or (kept := self._keep(frame)) is None:
+                if not self._ledger.fits(size_bytes, terms.tenant) or (kept := keeping()) is None:
                     break
                 self._kept[key] = kept
                 parent = prompt[stored - 1] if stored else None
-                self._ledger.add(Entry(key, len(frame), now_s, now_s, 0, terms, parent))
+                self._ledger.add(Entry(key, size_bytes, now_s, now_s, 0, terms, parent))
                 stored += 1
             self._ledger.touch(prompt, now_s, hits=0)
             return stored - len(prefix)

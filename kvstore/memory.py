@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from kvstore.in_process import InProcessTier
 from kvstore.tier import Frame
 
@@ -11,8 +13,8 @@ class MemoryTier(InProcessTier[memoryview]):
 
     name = "memory"
 
-    def _keep(self, frame: Frame) -> memoryview:
-        return memoryview(frame).toreadonly()
+    def _keeping(self, frame: Frame) -> Callable[[], memoryview]:
+        return memoryview(frame).toreadonly
 
     def _given(self, kept: memoryview) -> memoryview:
         return kept
