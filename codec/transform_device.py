@@ -2,8 +2,8 @@
 
 The same integers as on the CPU, multiplied by the same steps, and by the basis in float32 instead of the 16 bits of
 `codec.int_product`. So what comes back differs by at most 2^-15 of a channel's largest number in its basis, times
-the sum of the token's components, and by what float32 rounds away in another order. Where torch is allowed TF32
-(it is not unless somebody says so), numbers of the product have 10 bits more of rounding.
+the sum of the token's components, and by what float32 rounds away in another order, in cosines too. Where torch is
+allowed TF32, which it is not unless somebody says so, the product's factors are rounded to 11 bits.
 
 On the device lie a profile's bases, two bytes a number, outside of every tier's budget.
 """

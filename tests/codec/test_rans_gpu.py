@@ -60,11 +60,10 @@ def test_a_damaged_stream_is_corrupt_and_named():
 
 
 @pytest.mark.parametrize("position", [0, 1, 3, 4, 5, 7, 8, 10, 11, 39, 40, 41, -2, -1])
-@pytest.mark.parametrize("lanes", [8, 16])
-def test_a_changed_byte_is_taken_as_the_cpu_takes_it(position, lanes):
+def test_a_changed_byte_is_taken_as_the_cpu_takes_it(position):
     columns = np.arange(11) % 3
-    stream = rans.encode(symbols_from(TABLES, columns, 8, 3), columns, TABLES, lanes)
-    for change in (0x01, 0x18, 0x80, 0xFF):
+    stream = rans.encode(symbols_from(TABLES, columns, 8, 3), columns, TABLES, 8)
+    for change in (0x01, 0x18, 0x80):
         changed = stream.copy()
         changed[position] ^= change
         try:
