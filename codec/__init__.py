@@ -1,8 +1,9 @@
 """KV tensors to checked bytes and back. Knows no keys, no disks, no engines."""
 
 from codec.cachegen import CacheGen
-from codec.chunk import bytes_needed, decode_chunk, decode_layers, encode_chunk
+from codec.chunk import bytes_needed, decode_chunk, decode_chunk_on_device, decode_layers, encode_chunk
 from codec.codec import Codec, LayerCodec, identity_of
+from codec.device_frame import DeviceFrame
 from codec.errors import CorruptFrame, KVCacheError, MissingProfile, SpecMismatch, UnknownCodec
 from codec.frame import Frame, FrameHeader, read_header
 from codec.int4 import Int4
@@ -20,6 +21,7 @@ __all__ = [
     "CacheGen",
     "Codec",
     "CorruptFrame",
+    "DeviceFrame",
     "Frame",
     "FrameHeader",
     "Int4",
@@ -41,6 +43,7 @@ __all__ = [
     "codec_class",
     "codec_from",
     "decode_chunk",
+    "decode_chunk_on_device",
     "decode_layers",
     "encode_chunk",
     "identity_of",

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import torch
+
 from codec.codec import Codec
+from codec.device_frame import DeviceFrame
 from codec.errors import CorruptFrame, SpecMismatch
 from codec.frame import Frame, FrameHeader, pack
 from codec.kv_array import KVArray
@@ -37,7 +40,27 @@ def decode_layers(frame: Frame, out: KVArray, start: int | None = None, quality:
 
     A reader may compute with them before it asks for more.
     """
-    header = frame.header
+    codec, to = _codec_and_place(frame.header, out, start, quality)
+    yield from codec.decode(frame.section, out, frame.header.start, to)
+
+
+def decode_chunk_on_device(frame: DeviceFrame, out: KVArray, start: int | None = None) -> bool:
+    """As `decode_chunk`, where the frame and `out` lie, and done on return; the bytes never come to the host.
+
+    False, with `out` part-written at most, when the codec cannot, or the device has no memory for it.
+    """
+    codec, to = _codec_and_place(frame.header, out, start, None)
+    try:
+        decoded = codec.decode_on_device(frame.section, out, frame.header.start, to)
+    except torch.OutOfMemoryError:
+        return False
+    if frame.data.is_cuda:
+        torch.cuda.current_stream(frame.data.device).synchronize()
+    return decoded
+
+
+def _codec_and_place(header: FrameHeader, out: KVArray, start: int | None, quality: str | None) -> tuple[Codec, int]:
+    """What decodes a frame into `out`, and the position for which. Raises as `decode_chunk`."""
     if header.spec_fingerprint != out.spec.fingerprint():
         raise SpecMismatch(f"the frame's spec is {header.spec_fingerprint[:12]}, not {out.spec.fingerprint()[:12]}")
     if header.num_tokens != out.num_tokens:
@@ -46,7 +69,7 @@ def decode_layers(frame: Frame, out: KVArray, start: int | None = None, quality:
     to = header.start if start is None else start
     if to != header.start and not codec.movable:
         raise ValueError(f"{codec.id} keeps keys as they were at position {header.start}; they cannot come at {to}")
-    yield from codec.decode(frame.section, out, header.start, to)
+    return codec, to
 
 
 def bytes_needed(header: FrameHeader, quality: str | None = None) -> int:

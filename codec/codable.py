@@ -43,7 +43,7 @@ def write(x: torch.Tensor, out: torch.Tensor) -> None:
     out.copy_(x if -largest <= low and high <= largest else x.clamp(-largest, largest))
 
 
-def far_within(x: np.ndarray, dtype: torch.dtype) -> bool:
+def far_within(x: np.ndarray | torch.Tensor, dtype: torch.dtype) -> bool:
     """Whether `x` is all numbers, and so small that a turn, which at most scales by 2, keeps them in `dtype`."""
     largest = _FAR * torch.finfo(dtype).max
     return bool(-largest <= x.min() and x.max() <= largest)  # false for NaN

@@ -16,6 +16,8 @@ from codec.spec import KVSpec
 
 ReadSection = Callable[..., np.ndarray]
 """`read(name, dtype, shape=None)`: one checked section of the frame being decoded, as `Frame.section`."""
+ReadTensor = Callable[..., torch.Tensor]
+"""The same of a frame in device memory, as `DeviceFrame.section`."""
 Sections = Iterator[tuple[str, np.ndarray]]
 
 
@@ -72,6 +74,11 @@ class Codec(ABC):
 
         Raises CorruptFrame when a section is missing, damaged, or holds what the encoder never writes.
         """
+
+    def decode_on_device(self, read: ReadTensor, out: KVArray, start: int, to: int) -> bool:
+        """As `decode`, all of it where the sections and `out` lie, within rounding; False, and `out` as it was, when
+        this codec cannot or what it takes is not installed."""
+        return False
 
     def identity(self) -> str:
         """What a reader must ask for to be given these numbers: part of every ChunkKey."""

@@ -25,8 +25,8 @@ from codec import rans
 from codec.column_tables import ESCAPE, REACH, ColumnTables, shifted
 from codec.errors import CorruptFrame
 
-_COUNTS = np.dtype("<u4")
-_FAR = 255
+COUNTS = np.dtype("<u4")
+FAR = 255
 RAREST = 1 / 32
 _CHOICE_LANES, _LANES = 8, 16  # streams are short: more lanes are faster, but cost more bytes
 
@@ -58,7 +58,7 @@ def pack(
         under = shifted(chosen[coded] - 1)
         stream = rans.encode(kept, under, tables.symbols, _LANES, class_of_row=classes)
     far, near = _escapes(multiples[:, coded][kept == ESCAPE])
-    counts = np.array([far.size, near.size, choices.size], _COUNTS)
+    counts = np.array([far.size, near.size, choices.size], COUNTS)
     return np.concatenate([counts.view(np.uint8), far.view(np.uint8), near, choices, stream])
 
 
@@ -108,21 +108,21 @@ def drop_rare(symbols: np.ndarray, rarest: float) -> None:
 def _escapes(multiples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Far and near escapes as they are stored."""
     beyond = np.abs(np.rint(multiples)) - np.float32(REACH + 1)
-    is_near = beyond < _FAR // 2
-    near = np.full(multiples.size, _FAR, np.uint8)
+    is_near = beyond < FAR // 2
+    near = np.full(multiples.size, FAR, np.uint8)
     near[is_near] = 2 * beyond[is_near] + (multiples[is_near] < 0)
     return multiples[~is_near].astype("<f4"), near
 
 
 def _escaped(far: np.ndarray, near: np.ndarray) -> np.ndarray:
     """The numbers that `_escapes` stored so, float32. Raises CorruptFrame when these are none."""
-    if np.count_nonzero(near == _FAR) != far.size:
+    if np.count_nonzero(near == FAR) != far.size:
         raise CorruptFrame("the escapes are not those that the symbols speak of")
     if not np.isfinite(far).all():
         raise CorruptFrame("an escape is not a finite number")
     sign = 1 - 2 * (near & 1).astype(np.float32)
     numbers: np.ndarray = sign * ((near >> 1) + np.float32(REACH + 1))
-    numbers[near == _FAR] = far
+    numbers[near == FAR] = far
     return numbers
 
 
@@ -146,10 +146,10 @@ def integers(symbols: np.ndarray, escaped: np.ndarray, out: np.ndarray) -> int:
 
 def _parts(packed: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Far escapes float32, near escapes, choices and symbols, the last three uint8."""
-    start = 3 * _COUNTS.itemsize
+    start = 3 * COUNTS.itemsize
     if packed.size < start:
         raise CorruptFrame(f"{packed.size} bytes are too few for columns")
-    far, near, choices = (int(count) for count in packed[:start].view(_COUNTS))
+    far, near, choices = (int(count) for count in packed[:start].view(COUNTS))
     ends = np.cumsum([start, 4 * far, near, choices])
     if ends[-1] > packed.size:
         raise CorruptFrame("the escapes and choices of columns are longer than all of them")

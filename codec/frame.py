@@ -59,6 +59,12 @@ class Section:
     end: int
     checksum: int
 
+    def require(self, name: str, dtype: np.dtype[Any] | type, shape: tuple[int, ...] | None) -> None:
+        """Raises CorruptFrame when it is of another dtype or shape (None: any one-dimensional length)."""
+        shape_fits = len(self.shape) == 1 if shape is None else self.shape == shape
+        if self.dtype != dtype or not shape_fits:
+            raise CorruptFrame(f"section {name!r} is {self.dtype} {self.shape}, expected {dtype} {shape}")
+
 
 @dataclass(frozen=True)
 class FrameHeader:
@@ -164,9 +170,7 @@ class Frame:
         section = self.header.sections.get(name)
         if section is None or section.end > len(self._bytes):
             raise CorruptFrame(f"section {name!r} is missing")
-        shape_fits = len(section.shape) == 1 if shape is None else section.shape == shape
-        if section.dtype != dtype or not shape_fits:
-            raise CorruptFrame(f"section {name!r} is {section.dtype} {section.shape}, expected {dtype} {shape}")
+        section.require(name, dtype, shape)
         raw = self._bytes[section.start : section.end]
         if xxhash.xxh3_64_intdigest(raw.data) != section.checksum:
             raise CorruptFrame(f"section {name!r} is damaged: its checksum differs")

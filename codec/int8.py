@@ -16,10 +16,12 @@ import numpy as np
 import torch
 
 from codec.codable import codable
-from codec.codec import LayerCodec, ReadSection
+from codec.codec import LayerCodec, ReadSection, ReadTensor
 from codec.errors import CorruptFrame
+from codec.kv_array import KVArray
 
 _STEPS = 255
+_SENSELESS = "a step or an offset is not what any numbers give"
 
 
 class Int8(LayerCodec):
@@ -36,6 +38,17 @@ class Int8(LayerCodec):
     ) -> None:
         _dequantize("k", read, keys, shared_axis=1)
         _dequantize("v", read, values, shared_axis=2)
+
+    def decode_on_device(self, read: ReadTensor, out: KVArray, start: int, to: int) -> bool:
+        """The same numbers as `decode`."""
+        sound = [
+            _dequantize_on_device(f"{layer}.{name}", read, room, shared_axis)
+            for layer, rooms in enumerate(zip(out.keys, out.values, strict=True))
+            for name, room, shared_axis in zip("kv", rooms, (1, 2), strict=True)
+        ]
+        if not bool(torch.stack(sound).all()):
+            raise CorruptFrame(_SENSELESS)
+        return True
 
 
 def _quantize(name: str, tensor: torch.Tensor, shared_axis: int) -> dict[str, np.ndarray]:
@@ -65,4 +78,15 @@ def _require_finite(scale: np.ndarray, low: np.ndarray, dtype: torch.dtype) -> N
     """Raises CorruptFrame unless the first and the last code, and so every code, is a finite number of `dtype`."""
     ends = torch.from_numpy(np.stack([low, scale * np.float32(_STEPS) + low])).to(dtype)
     if not (scale.min() >= 0 and ends.isfinite().all()):
-        raise CorruptFrame("a step or an offset is not what any numbers give")
+        raise CorruptFrame(_SENSELESS)
+
+
+def _dequantize_on_device(name: str, read: ReadTensor, out: torch.Tensor, shared_axis: int) -> torch.Tensor:
+    """Whether all numbers are finite, as `_require_finite` has it: a bool on the device, which is not waited for."""
+    heads, tokens, dim = out.shape
+    steps_shape = (heads, 1, dim) if shared_axis == 1 else (heads, tokens, 1)
+    codes = read(f"{name}.codes", np.uint8, (heads, tokens, dim))
+    scale, low = (read(f"{name}.{part}", np.float32, steps_shape) for part in ("scale", "low"))
+    out.copy_(codes.float().mul_(scale).add_(low))
+    ends = torch.stack([low, scale * _STEPS + low]).to(out.dtype)
+    return (scale >= 0).all() & ends.isfinite().all()

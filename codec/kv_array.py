@@ -53,6 +53,11 @@ class KVArray:
         return self.keys[0].shape[1]
 
     @property
+    def device(self) -> torch.device:
+        """Where the first layer's keys lie, and all others as a rule."""
+        return self.keys[0].device
+
+    @property
     def num_bytes(self) -> int:
         return self.num_tokens * self.spec.bytes_per_token
 

@@ -30,7 +30,6 @@ A layer that this would make larger is stored: `leading` is then empty, and `low
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -38,66 +37,20 @@ import torch
 
 from codec import float_channels, lossless_kernels, rans
 from codec.bits import bits_of, words_to_write
-from codec.codec import LayerCodec, ReadSection
+from codec.codec import LayerCodec, ReadSection, ReadTensor
+from codec.device_frame import HAS_TRITON
 from codec.errors import CorruptFrame
-from codec.float_channels import num_bytes, num_pairs
-from codec.float_tables import first_cell, float_tables
-from codec.rans_tables import Tables
+from codec.float_channels import num_bytes
+from codec.float_tables import first_cell
+from codec.kv_array import KVArray
+from codec.lossless_layout import LAYOUTS, Layout
 
 _FEW_SYMBOLS, _FEW_LANES, _LANES = 8192, 8, 32  # a lane costs 2 bytes, and many decode faster
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """How a dtype's heads are divided: `low_bits`, 4 or 8, then the cell, then the sign.
-
-    A head's magnitude times 2^`up`, read as float32, is `scale` times smaller than its number.
-    """
-
-    cells_per_octave: int
-    low_bits: int
-    up: int
-    scale: float = 1.0
-
-    @property
-    def tables(self) -> Tables:
-        return float_tables(self.cells_per_octave)
-
-    @property
-    def escape(self) -> np.uint8:
-        """The last symbol."""
-        return np.uint8(self.tables.num_symbols - 1)
-
-    @property
-    def unit(self) -> np.uint16:
-        """Heads in a cell."""
-        return np.uint16(1 << self.low_bits)
-
-    def fitted(self, heads: np.ndarray) -> np.ndarray:
-        """The bytes of the channels under which these heads, `[token, channel]`, are coded about shortest."""
-        scale = np.float32(self.scale)
-        moments = lossless_kernels.moments(heads, np.uint32(1 << self.up), scale)
-        channels: np.ndarray = float_channels.fit(*moments, scale, self.low_bits + self.up)
-        return channels
-
-    def low(self, heads: np.ndarray) -> np.ndarray:
-        """What heads `[token, channel]` have below their cells."""
-        low: np.ndarray = lossless_kernels.take_nibbles(heads) if self.low_bits == 4 else heads.astype(np.uint8)
-        return low
-
-    def low_shape(self, num_tokens: int, num_channels: int) -> tuple[int, int]:
-        """The shape of that."""
-        return num_tokens, num_pairs(num_channels) if self.low_bits == 4 else num_channels
 
 
 _FAULTS = {
     lossless_kernels.UNEVEN: "the entropy-coded stream does not end where its symbols do",
     lossless_kernels.OTHER_ESCAPES: "more or fewer symbols are escapes than are stored",
-}
-_LAYOUTS = {
-    torch.bfloat16: _Layout(cells_per_octave=8, low_bits=4, up=16),
-    torch.float16: _Layout(cells_per_octave=4, low_bits=8, up=13, scale=2.0**112),
-    torch.float32: _Layout(cells_per_octave=8, low_bits=4, up=16),
 }
 
 
@@ -108,7 +61,7 @@ class Lossless(LayerCodec):
     lossless: ClassVar[bool] = True
 
     def encode_layer(self, layer: int, keys: torch.Tensor, values: torch.Tensor, start: int) -> dict[str, np.ndarray]:
-        layout, words = _LAYOUTS[keys.dtype], _rows(bits_of(keys), bits_of(values))
+        layout, words = LAYOUTS[keys.dtype], _rows(bits_of(keys), bits_of(values))
         heads, lower = (words, None) if words.itemsize == 2 else lossless_kernels.halves(words)
         channels = layout.fitted(heads)
         levels, shapes, negative = float_channels.unpack(channels, heads.shape[1])
@@ -137,13 +90,21 @@ class Lossless(LayerCodec):
             num_key_channels, num_channels = heads * key_dim, heads * (key_dim + value_words.shape[2])
             leading = read("leading", np.uint8)
             if leading.size:
-                words = _decoded(_LAYOUTS[keys.dtype], leading, read, num_tokens, num_channels)
+                words = _decoded(LAYOUTS[keys.dtype], leading, read, num_tokens, num_channels)
                 if keys.element_size() == 4:
                     words = lossless_kernels.whole(words, read("lower", np.uint16, words.shape))
             else:
                 words = read("low", np.uint8, (num_tokens, num_channels * keys.element_size())).view(key_words.dtype)
             for out, channels in ((key_words, words[:, :num_key_channels]), (value_words, words[:, num_key_channels:])):
                 out[...] = channels.reshape(num_tokens, heads, -1).transpose(1, 0, 2)
+
+    def decode_on_device(self, read: ReadTensor, out: KVArray, start: int, to: int) -> bool:
+        if not HAS_TRITON:
+            return False
+        from codec import lossless_device
+
+        lossless_device.decode(LAYOUTS[out.keys[0].dtype], read, out)
+        return True
 
 
 def _rows(keys: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -155,7 +116,7 @@ def _rows(keys: np.ndarray, values: np.ndarray) -> np.ndarray:
     return words
 
 
-def _decoded(layout: _Layout, leading: np.ndarray, read: ReadSection, num_tokens: int, num_channels: int) -> np.ndarray:
+def _decoded(layout: Layout, leading: np.ndarray, read: ReadSection, num_tokens: int, num_channels: int) -> np.ndarray:
     """Heads, uint16 `[token, channel]`. Raises CorruptFrame when `leading` is not what the encoder writes."""
     escapes_start = 4 + num_bytes(num_channels)
     if leading.size < escapes_start:

@@ -31,14 +31,14 @@ from codec.emphasis import MOST
 from codec.errors import CorruptFrame
 from codec.rans_tables import Tables, fit_tables
 
-_COUNT = np.dtype("<u4")
-_PER_STAGE = 2  # half octaves
-_LOWEST_SCALE, _HIGHEST_SCALE = -8, 24  # half octaves; scale 0 is the narrowest of `column_tables`
+COUNT = np.dtype("<u4")
+PER_STAGE = 2  # half octaves
+LOWEST_SCALE, HIGHEST_SCALE = -8, 24  # half octaves; scale 0 is the narrowest of `column_tables`
 _LANES = 32
 _EXPONENT, _NARROWER = 0.8, 2.0**-0.5  # of the density of zeros to be, exp(-|z / (scale * narrower)|^exponent)
-_DOUBT = 1  # half octaves that a column of zeros is narrower than its deviation says
+DOUBT = 1  # half octaves that a column of zeros is narrower than its deviation says
 _LEAVING = ((0.75, 1.25), (0.5, 1.5))  # by stage, in its steps: where a zero leaves, and how far from zero it may be
-_LEAVES, _HALF, _OFF_MIDDLE = np.float32(0.75), np.float32(0.5), np.float32(0.125)
+_LEAVES, HALF, OFF_MIDDLE = np.float32(0.75), np.float32(0.5), np.float32(0.125)
 
 
 @dataclass
@@ -56,14 +56,14 @@ class Cells:
         """After the first stage."""
         is_wide = np.zeros((len(classes), len(expected)), bool)
         is_wide[:, columns.coded] = columns.multiples != 0
-        scales = scale_of_expectation(expected) - _DOUBT
+        scales = scale_of_expectation(expected) - DOUBT
         scales[columns.coded] = columns.tables // NUM_SHAPES
         return cls(~is_wide, is_wide, scales + np.arange(-MOST, MOST + 1)[:, None])
 
     def tables_of_zeros(self, classes: np.ndarray) -> np.ndarray:
         """The table of every zero, row by row, at the stage that comes."""
-        num_scales = _HIGHEST_SCALE - _LOWEST_SCALE
-        wider: np.ndarray = self.scales + (_PER_STAGE * (self.stage + 1) - _LOWEST_SCALE)
+        num_scales = HIGHEST_SCALE - LOWEST_SCALE
+        wider: np.ndarray = self.scales + (PER_STAGE * (self.stage + 1) - LOWEST_SCALE)
         wider = np.clip(wider, 0, num_scales - 1) + self.stage * num_scales
         tables: np.ndarray = wider[classes][self.is_zero]
         return tables
@@ -77,7 +77,7 @@ def first_stage(multiples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def middles(coded: np.ndarray) -> np.ndarray:
     """Where the components lie that the first stage coded so, in its steps."""
-    places: np.ndarray = coded + np.sign(coded) * _OFF_MIDDLE
+    places: np.ndarray = coded + np.sign(coded) * OFF_MIDDLE
     return places
 
 
@@ -86,8 +86,8 @@ def pack(cells: Cells, left: np.ndarray, classes: np.ndarray) -> np.ndarray:
     bits = np.packbits(left[cells.is_wide] >= 0)
     zeros = left[cells.is_zero]
     symbols = (1 + np.sign(zeros) * (np.abs(zeros) >= _LEAVES)).astype(np.uint8)
-    stream = rans.encode(symbols[None], cells.tables_of_zeros(classes), _zero_tables(), _LANES)
-    return np.concatenate([np.array([bits.size], _COUNT).view(np.uint8), bits, stream])
+    stream = rans.encode(symbols[None], cells.tables_of_zeros(classes), zero_tables(), _LANES)
+    return np.concatenate([np.array([bits.size], COUNT).view(np.uint8), bits, stream])
 
 
 def unpack(cells: Cells, packed: np.ndarray, classes: np.ndarray) -> np.ndarray:
@@ -95,14 +95,14 @@ def unpack(cells: Cells, packed: np.ndarray, classes: np.ndarray) -> np.ndarray:
 
     Raises CorruptFrame when the bytes are not what `pack` gives for such cells.
     """
-    start, num_wide = _COUNT.itemsize, int(np.count_nonzero(cells.is_wide))
-    num_bytes = int(packed[:start].view(_COUNT)[0]) if packed.size >= start else -1
+    start, num_wide = COUNT.itemsize, int(np.count_nonzero(cells.is_wide))
+    num_bytes = int(packed[:start].view(COUNT)[0]) if packed.size >= start else -1
     if num_bytes != -(-num_wide // 8) or start + num_bytes > packed.size:
         raise CorruptFrame(f"a refinement of {packed.size} bytes does not hold {num_wide} bits")
     bits = np.unpackbits(packed[start : start + num_bytes], count=num_wide)
-    symbols = rans.decode(packed[start + num_bytes :], 1, cells.tables_of_zeros(classes), _zero_tables())[0]
+    symbols = rans.decode(packed[start + num_bytes :], 1, cells.tables_of_zeros(classes), zero_tables())[0]
     moves = np.zeros(cells.is_zero.shape, np.float32)
-    moves[cells.is_wide] = np.where(bits, _HALF, -_HALF)
+    moves[cells.is_wide] = np.where(bits, HALF, -HALF)
     moves[cells.is_zero] = symbols.astype(np.float32) - 1
     cells.is_zero &= moves == 0
     cells.stage += 1
@@ -110,9 +110,9 @@ def unpack(cells: Cells, packed: np.ndarray, classes: np.ndarray) -> np.ndarray:
 
 
 @cache
-def _zero_tables() -> Tables:
+def zero_tables() -> Tables:
     """One for every scale, stage by stage."""
-    scales = _NARROWER * SMALLEST_SCALE * np.exp2(np.arange(_LOWEST_SCALE, _HIGHEST_SCALE) / 2)
+    scales = _NARROWER * SMALLEST_SCALE * np.exp2(np.arange(LOWEST_SCALE, HIGHEST_SCALE) / 2)
     rows = []
     for leaves, ends in _LEAVING:
         edges = (np.arange(1024) + 0.5) / 1024 * ends

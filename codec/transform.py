@@ -39,8 +39,9 @@ from codec import column_codes, rans, refinement
 from codec.band import Band
 from codec.bits import bits_of, words_to_write
 from codec.codable import codable, far_within, require_codable, rows_of, write
-from codec.codec import Codec, ReadSection, Sections
+from codec.codec import Codec, ReadSection, ReadTensor, Sections
 from codec.column_tables import NUM_EXPECTATIONS, expectations
+from codec.device_frame import HAS_TRITON
 from codec.emphasis import CLASSES, step_factors
 from codec.errors import CorruptFrame, MissingProfile
 from codec.kv_array import KVArray
@@ -160,6 +161,17 @@ class Transform(Codec):
             if classes is not None:
                 self._read_rows(index, read, classes[index], behind, to + exact)
             yield band.end
+
+    def decode_on_device(self, read: ReadTensor, out: KVArray, start: int, to: int) -> bool:
+        """See `codec.transform_device` for how close to `decode` it is."""
+        if not HAS_TRITON:
+            return False
+        from codec import transform_device
+
+        progressive = self._quality == PROGRESSIVE
+        coding = transform_device.Coding(self._profile, self._step, self._expected, self._names, progressive)
+        transform_device.decode(coding, read, out, self._num_sinks(out, start), to)
+        return True
 
     def _num_sinks(self, kv: KVArray, start: int) -> int:
         return min(self._profile.sinks, kv.num_tokens) if start == 0 else 0

@@ -20,6 +20,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from codec import KVSpec, UnknownCodec, codec_class
 from connectors.byte_size import parse_bytes
 from connectors.codec_choice import AUTO, choose_codec
@@ -27,6 +29,7 @@ from kvstore import (
     DEFAULT_CHUNK_TOKENS,
     AlwaysLoad,
     CostModel,
+    DeviceTier,
     InvalidRequest,
     KVStore,
     MemoryTier,
@@ -82,6 +85,14 @@ class MemorySettings:
 
 
 @dataclass(frozen=True)
+class DeviceSettings:
+    capacity_bytes: int = 0
+    """0 leaves the tier out."""
+    device: str = AUTO
+    """Whose memory: `auto` is `cuda` where there is one, else `cpu`."""
+
+
+@dataclass(frozen=True)
 class SharedSettings:
     path: Path = Path(f"/dev/shm/kvstore-{os.getuid()}")
     """Directory in memory (tmpfs): what lies there outlives the process, and others on the host read it."""
@@ -108,6 +119,7 @@ class Settings:
     disk: DiskSettings
     shared: SharedSettings = field(default_factory=SharedSettings)
     staging: StagingSettings = field(default_factory=StagingSettings)
+    device: DeviceSettings = field(default_factory=DeviceSettings)
     quotas: Mapping[str, int] = field(default_factory=dict)
     """Bytes that each tier keeps of a tenant at most; one that is not named has the whole tier."""
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
@@ -149,6 +161,7 @@ def load_settings(
         DiskSettings(**_table("disk", values)),
         SharedSettings(**_table("shared", values)),
         StagingSettings(**_table("staging", values)),
+        DeviceSettings(**_table("device", values)),
         values.get(_QUOTAS, {}),
         {name: given[name][1] if name in given else "default" for name in _PARSERS},
     )
@@ -190,6 +203,9 @@ def build_store(
 def _open_tiers(settings: Settings, metrics: Metrics, writes: bool) -> list[Tier]:
     """Fastest first."""
     tiers: list[Tier] = []
+    if settings.device.capacity_bytes:
+        device = _existing(settings.device.device)
+        tiers.append(DeviceTier(settings.device.capacity_bytes, device, metrics=metrics, quotas=settings.quotas))
     if settings.memory.capacity_bytes:
         tiers.append(MemoryTier(settings.memory.capacity_bytes, metrics=metrics, quotas=settings.quotas))
     directories = {
@@ -201,6 +217,15 @@ def _open_tiers(settings: Settings, metrics: Metrics, writes: bool) -> list[Tier
             tiers.append(open_disk(path, capacity_bytes, metrics, settings.quotas, writes))
             tiers[-1].name = name
     return tiers
+
+
+def _existing(device: str) -> torch.device:
+    """The device that is meant. Raises InvalidRequest when this machine has none such."""
+    found = "cuda" if torch.cuda.is_available() else "cpu"
+    chosen = torch.device(found if device == AUTO else device)
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise InvalidRequest(f"device.device is {device!r}, and torch finds no such device; auto takes what there is")
+    return chosen
 
 
 def _find_file(environ: Mapping[str, str]) -> Path | None:
@@ -314,6 +339,12 @@ def _one_of(*allowed: str) -> Callable[[object], str]:
     return parse
 
 
+def _device(value: object) -> str:
+    if value != AUTO and torch.device(_text(value)).type not in ("cpu", "cuda"):
+        raise ValueError(value)
+    return _text(value)
+
+
 def _chunk_tokens(value: object) -> int:
     return _within(1, _MAX_CHUNK_TOKENS, int(value) if isinstance(value, str) else value)
 
@@ -356,6 +387,8 @@ _PARSERS: Mapping[str, tuple[Callable[[object], Value], str]] = {
     "store.save_queue_bytes": (_size, _SIZES),
     "store.admission": (_one_of(ALWAYS, SECOND), f"{ALWAYS} or {SECOND}"),
     "store.ttl_s": (_seconds, f"a number of seconds from 0, for ever, to {_MAX_TTL_S}"),
+    "device.capacity_bytes": (_size, _SIZES),
+    "device.device": (_device, "auto, cpu, cuda, or one of several such as cuda:1"),
     "memory.capacity_bytes": (_size, _SIZES),
     "shared.path": (_path, "the path of a directory, best one in memory"),
     "shared.capacity_bytes": (_size, _SIZES),

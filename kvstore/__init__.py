@@ -4,6 +4,7 @@ from kvstore.admission import Admission, SecondSight
 from kvstore.breaker import Breaker
 from kvstore.check import Checked, check_tier, frame_problem
 from kvstore.cost import AlwaysLoad, CostModel, Held, Plan
+from kvstore.device import DeviceTier
 from kvstore.disk import DiskTier, open_disk
 from kvstore.disk_reader import DiskReader
 from kvstore.errors import (
@@ -41,6 +42,7 @@ __all__ = [
     "ChunkTree",
     "CorruptFrame",
     "CostModel",
+    "DeviceTier",
     "DiskReader",
     "DiskTier",
     "Entry",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from codec import CorruptFrame, Frame, FrameHeader
+from codec import CorruptFrame, DeviceFrame, Frame, FrameHeader
 from kvstore.key import ChunkKey
 from kvstore.profiles import profile_named
 from kvstore.selection import ChunkTree
@@ -77,7 +77,7 @@ def frame_problem(key: ChunkKey, data: bytes | memoryview) -> str | None:
     return None
 
 
-def require_place(frame: Frame, key: ChunkKey, start: int) -> None:
+def require_place(frame: Frame | DeviceFrame, key: ChunkKey, start: int) -> None:
     """A frame under another key, or of other positions, is right somewhere else and wrong here: CorruptFrame."""
     if frame.header.key != str(key) or frame.header.start != start:
         raise CorruptFrame(f"the frame is chunk {frame.header.key[:12]} at {frame.header.start}, not {start}")

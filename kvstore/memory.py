@@ -2,93 +2,19 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 
-from kvstore.eviction import EvictionPolicy
-from kvstore.key import ChunkKey
-from kvstore.ledger import Ledger
-from kvstore.metrics import Metrics
-from kvstore.s3fifo import S3FIFO
-from kvstore.tier import NO_TERMS, Entry, Frame, Terms, Tier
+from kvstore.in_process import InProcessTier
+from kvstore.tier import Frame
 
 
-class MemoryTier(Tier):
+class MemoryTier(InProcessTier[memoryview]):
     """Keeps the frames it is given, without copying them: whoever puts a bytearray must not change it after."""
 
     name = "memory"
 
-    def __init__(
-        self,
-        capacity_bytes: int,
-        policy: EvictionPolicy | None = None,
-        metrics: Metrics | None = None,
-        clock: Callable[[], float] = time.time,
-        quotas: Mapping[str, int] | None = None,
-    ) -> None:
-        """`quotas` are bytes by tenant. Raises InvalidRequest when the budget or a quota is not positive."""
-        self._ledger = Ledger(capacity_bytes, policy or S3FIFO(), quotas)
-        self._frames: dict[ChunkKey, memoryview] = {}
-        self._lock = threading.Lock()
-        self._metrics = metrics or Metrics()
-        self._clock = clock
+    def _keeping(self, frame: Frame) -> Callable[[], memoryview]:
+        return memoryview(frame).toreadonly
 
-    def match(self, keys: Sequence[ChunkKey]) -> int:
-        with self._lock:
-            return self._ledger.match(keys, self._clock())
-
-    def get(self, key: ChunkKey) -> memoryview | None:
-        with self._lock:
-            return self._frames[key] if self._ledger.entry(key, self._clock()) else None
-
-    def put(
-        self, entries: Sequence[tuple[ChunkKey, Frame]], prefix: Sequence[ChunkKey] = (), terms: Terms = NO_TERMS
-    ) -> int:
-        prompt, stored = [*prefix, *(key for key, _ in entries)], len(prefix)
-        keep, now_s = set(prompt), self._clock()
-        with self._lock:
-            for key, frame in entries:
-                self._drop(key)
-                for victim in self._ledger.victims_for(len(frame), terms.tenant, keep, now_s):
-                    del self._frames[victim]
-                    self._metrics.count("chunks_evicted")
-                if not self._ledger.fits(len(frame), terms.tenant):
-                    break
-                self._frames[key] = memoryview(frame).toreadonly()
-                parent = prompt[stored - 1] if stored else None
-                self._ledger.add(Entry(key, len(frame), now_s, now_s, 0, terms, parent))
-                stored += 1
-            self._ledger.touch(prompt, now_s, hits=0)
-            return stored - len(prefix)
-
-    def delete(self, key: ChunkKey) -> bool:
-        with self._lock:
-            return self._drop(key)
-
-    def touch(self, keys: Sequence[ChunkKey]) -> None:
-        with self._lock:
-            self._ledger.touch(keys, self._clock())
-
-    def pin(self, keys: Sequence[ChunkKey], pinned: bool = True) -> int:
-        with self._lock:
-            num_held = self._ledger.match(keys, self._clock())
-            for key in keys[:num_held]:
-                self._ledger.pin(key, pinned)
-            return num_held
-
-    def entry(self, key: ChunkKey) -> Entry | None:
-        with self._lock:
-            return self._ledger.entry(key, self._clock())
-
-    def entries(self) -> Iterator[Entry]:
-        with self._lock:
-            return iter(self._ledger.entries(self._clock()))
-
-    @property
-    def size_bytes(self) -> int:
-        return self._ledger.size_bytes
-
-    def _drop(self, key: ChunkKey) -> bool:
-        self._frames.pop(key, None)
-        return self._ledger.drop(key)
+    def _given(self, kept: memoryview) -> memoryview:
+        return kept

@@ -20,6 +20,7 @@ NAMES = {
     "chunks_corrupt": "chunks that failed a check and were quarantined",
     "profiles_missing": "chunks not decoded because their profile was not to be had",
     "chunks_evicted": "chunks dropped to keep a byte budget",
+    "device_out_of_memory": "chunks for which the device had no memory left, within the device tier's budget",
     "requests_bypassed": "requests the connector declined to serve from the store",
     "tier_unavailable": "calls a tier could not serve",
     "tier_skipped": "calls not made because the tier kept failing",

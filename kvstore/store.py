@@ -25,12 +25,14 @@ from typing import Self
 from codec import (
     Codec,
     CorruptFrame,
+    DeviceFrame,
     Frame,
     KVArray,
     KVSpec,
     SpecMismatch,
     UnknownCodec,
     decode_chunk,
+    decode_chunk_on_device,
     encode_chunk,
     registered,
 )
@@ -218,11 +220,11 @@ class KVStore:
         if len(rooms) < len(match.keys):
             raise InvalidRequest(f"there is room for {len(rooms)} chunks, the match has {len(match.keys)}")
 
-        def decode(index: int, data: memoryview | None) -> bool:
+        def decode(index: int, data: memoryview | DeviceFrame | None) -> bool:
             return self._decode(match.keys[index], match.start + index * self.chunk_tokens, data, rooms[index])
 
-        loaded = 0
-        for decoding in in_order(match.keys, self.tier.get, decode):
+        loaded, chunks = 0, list(zip(match.keys, rooms, strict=False))
+        for decoding in in_order(chunks, self._read, decode):
             if stopped() or not self._delivered(match.keys[loaded], decoding):
                 break
             loaded += 1
@@ -240,17 +242,28 @@ class KVStore:
             if chunk.spec != spec or chunk.num_tokens != self.chunk_tokens:
                 raise InvalidRequest(f"{chunk.num_tokens} tokens of {chunk.spec.model} are no chunk of {spec.model}")
 
-    def _decode(self, key: ChunkKey, start: int, data: memoryview | None, out: KVArray) -> bool:
-        """A chunk into `out`, which has its length; False when it is gone. Raises when it is not whole."""
+    def _read(self, chunk: tuple[ChunkKey, KVArray]) -> memoryview | DeviceFrame | None:
+        """A chunk's frame, on the device where there is room for its KV if a tier has it there."""
+        key, room = chunk
+        return self.tier.get_on_device(key, room.device) or self.tier.get(key)
+
+    def _decode(self, key: ChunkKey, start: int, data: memoryview | DeviceFrame | None, out: KVArray) -> bool:
+        """A chunk into `out`, which has its length; False when it is gone. Raises when it is not whole.
+
+        On the device, when its frame lies there and can be decoded there.
+        """
         if data is None:
             return False
         started_s = time.perf_counter()
-        frame = Frame(data)
+        frame = data if isinstance(data, DeviceFrame) else Frame(data)
         require_place(frame, key, start)
         if frame.header.codec != self.codec.id:
             raise CorruptFrame(f"the frame is coded with {frame.header.codec}, asked for was {self.codec.id}")
         find_profile(self.tier, frame.header.codec, frame.header.codec_params)
-        decode_chunk(frame, out)
+        if isinstance(frame, Frame):
+            decode_chunk(frame, out)
+        elif not decode_chunk_on_device(frame, out):
+            return self._decode(key, start, self.tier.get(key), out)
         taken_s = time.perf_counter() - started_s
         self.cost.decoded(out.spec.fingerprint(), self.codec.id, self.chunk_tokens, taken_s)
         return True

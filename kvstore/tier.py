@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+import torch
+
+from codec import DeviceFrame
 from kvstore.key import ChunkKey
 
 Frame = bytes | bytearray | memoryview
@@ -58,6 +61,13 @@ class Tier(ABC):
     @abstractmethod
     def get(self, key: ChunkKey) -> memoryview | None:
         """The frame, read-only and valid for as long as the caller keeps it; None when it is not held."""
+
+    def get_on_device(self, key: ChunkKey, device: torch.device) -> DeviceFrame | None:
+        """The frame where it lies in that device's memory; None where it does not: `get` may have it then.
+
+        For the stream that is the calling thread's current one; valid for as long as the caller keeps it.
+        """
+        return None
 
     @abstractmethod
     def put(

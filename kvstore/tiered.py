@@ -6,6 +6,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
+import torch
+
+from codec import DeviceFrame
 from kvstore.admission import Admission
 from kvstore.background import Background
 from kvstore.breaker import Breaker
@@ -70,6 +73,15 @@ class Tiers(Tier):
                 self._cost.got(tier.name, len(frame), time.perf_counter() - started_s)
                 if depth:
                     self._promote(key, frame, tier, self.tiers[:depth])
+                return frame
+        return None
+
+    def get_on_device(self, key: ChunkKey, device: torch.device) -> DeviceFrame | None:
+        for tier in self.tiers:
+            started_s = time.perf_counter()
+            frame = self._ask(tier, None, tier.get_on_device, key, device)
+            if frame is not None:
+                self._cost.got(tier.name, frame.header.num_bytes, time.perf_counter() - started_s)
                 return frame
         return None
 

@@ -59,6 +59,43 @@ def test_a_damaged_stream_is_corrupt_and_named():
         rans_gpu.decode(streams, 8, columns, TABLES, DEVICE)
 
 
+@pytest.mark.parametrize("position", [0, 1, 3, 4, 5, 7, 8, 10, 11, 39, 40, 41, -2, -1])
+def test_a_changed_byte_is_taken_as_the_cpu_takes_it(position):
+    columns = np.arange(11) % 3
+    stream = rans.encode(symbols_from(TABLES, columns, 8, 3), columns, TABLES, 8)
+    for change in (0x01, 0x18, 0x80):
+        changed = stream.copy()
+        changed[position] ^= change
+        try:
+            expected = rans.decode(changed, 8, columns, TABLES)
+        except CorruptFrame:
+            with pytest.raises(CorruptFrame):
+                rans_gpu.decode([changed], 8, columns, TABLES, DEVICE)
+        else:
+            np.testing.assert_array_equal(rans_gpu.decode([changed], 8, columns, TABLES, DEVICE)[0].cpu(), expected)
+
+
+@pytest.mark.parametrize("length", [0, 1, 7, 8, 39, 40, 41, 72, 73])
+def test_a_stream_cut_short_is_corrupt(length):
+    columns = np.arange(11) % 3
+    stream = rans.encode(symbols_from(TABLES, columns, 8, 3), columns, TABLES, 16)
+    with pytest.raises(CorruptFrame):
+        rans_gpu.decode([stream[:length]], 8, columns, TABLES, DEVICE)
+
+
+def test_streams_of_different_sizes_and_columns_decode_together():
+    several, streams = [], []
+    for seed, (num_rows, num_columns) in enumerate([(3, 7), (0, 4), (1, 40), (20, 1)]):
+        columns = np.arange(num_columns)[None] % 3
+        classes = None if seed % 2 else np.zeros(num_rows, int)
+        several.append(symbols_from(TABLES, columns[0], num_rows, seed))
+        data = torch.from_numpy(rans.encode(several[-1], columns[0], TABLES, rans.LANES[seed])).to(DEVICE)
+        of_rows = None if classes is None else torch.from_numpy(classes).to(DEVICE)
+        streams.append(rans_gpu.Stream(data, num_rows, torch.from_numpy(columns).to(DEVICE), of_rows))
+    for expected, symbols in zip(several, rans_gpu.decode_streams(streams, TABLES), strict=True):
+        np.testing.assert_array_equal(symbols.cpu().numpy(), expected)
+
+
 def test_too_few_words_are_corrupt_even_with_another_stream_behind_them():
     columns = np.arange(11) % 3
     several = [symbols_from(TABLES, columns, 8, seed) for seed in range(2)]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from codec import KVArray, KVSpec, LayerGroup
 from connectors.byte_size import format_bytes, parse_bytes
 from connectors.settings import (
+    DeviceSettings,
     DiskSettings,
     MemorySettings,
     Settings,
@@ -21,7 +22,7 @@ from connectors.settings import (
     build_store,
     load_settings,
 )
-from kvstore import AlwaysLoad, CostModel, DiskTier, InvalidRequest, MemoryTier, Terms, Tiers
+from kvstore import AlwaysLoad, CostModel, DeviceTier, DiskTier, InvalidRequest, MemoryTier, Terms, Tiers
 from kvstore.testing import FRAME_BYTES, frames, prompt
 from tests.kv import SPEC, bits, kv_of_any_bits
 
@@ -98,7 +99,7 @@ def test_relative_path_is_seen_from_the_file_or_from_the_working_directory(nowhe
     [
         ("[memroy]\ncapacity_bytes = 1", "did you mean memory?"),
         ("[memory]\ncapacity_byte = 1", "did you mean memory.capacity_bytes?"),
-        ("tenant = 'a'", "there are: disk, memory, quotas, shared, staging, store"),
+        ("tenant = 'a'", "there are: device, disk, memory, quotas, shared, staging, store"),
         ("memory = 5", "[memory] is not a table"),
     ],
 )
@@ -159,6 +160,29 @@ def test_wrong_value_is_refused_with_its_origin_and_what_is_allowed(name: str, v
 def test_wrong_value_in_the_environment_names_the_variable():
     message = refusal(environ={"KVSTORE_DISK_CAPACITY_BYTES": "lots"})
     assert message.startswith("disk.capacity_bytes is 'lots' (from KVSTORE_DISK_CAPACITY_BYTES); allowed is ")
+
+
+@pytest.mark.parametrize("device", ["'tpu'", "'meta'", "''", "3", "'cuda:-1'", "'cuda:x'"])
+def test_a_device_that_frames_cannot_lie_on_is_refused(device: str):
+    message = refusal(f"[device]\ndevice = {device}")
+    assert message.startswith(f"device.device is {device} (from refused.toml); allowed is auto, cpu, cuda")
+
+
+def with_device(nowhere: Path, device: str) -> Settings:
+    disk, memory = DiskSettings(0), MemorySettings(1 << 20)
+    return Settings(StoreSettings(nowhere / "s"), memory, disk, device=DeviceSettings(1 << 20, device))
+
+
+def test_the_device_tier_comes_first_where_it_has_a_budget(nowhere: Path):
+    assert load_settings(environ={}).device == DeviceSettings(0, "auto")
+    for device in ("auto", "cpu"):
+        with build_store(with_device(nowhere, device)) as store:
+            assert [type(tier) for tier in store.tier.tiers] == [DeviceTier, MemoryTier]
+
+
+def test_a_device_that_is_not_there_is_named(nowhere: Path):
+    with pytest.raises(InvalidRequest, match=r"device\.device is 'cuda:99'"):
+        build_store(with_device(nowhere, "cuda:99"))
 
 
 def test_unreadable_file_is_named(nowhere: Path):
