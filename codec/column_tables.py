@@ -66,8 +66,9 @@ def shifted(tables: np.ndarray) -> np.ndarray:
 def _shifts() -> np.ndarray:
     """As `shifted`, of every table."""
     scales, shapes = np.divmod(np.arange(NUM_TABLES), NUM_SHAPES)
-    moved: np.ndarray = np.clip(scales + np.arange(-MOST, MOST + 1)[:, None], 0, NUM_SCALES - 1)
-    return moved * NUM_SHAPES + shapes
+    moved = np.clip(scales + np.arange(-MOST, MOST + 1)[:, None], 0, NUM_SCALES - 1)
+    shifts: np.ndarray = moved * NUM_SHAPES + shapes
+    return shifts
 
 
 def bits_of(frequencies: np.ndarray) -> np.ndarray:
