@@ -14,9 +14,12 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
+from rich.progress import Progress
 
 from benchmarks.report import Check, at_least, at_most, parser, publish
 from codec import Codec, Lossless, Transform, register
@@ -55,12 +58,17 @@ def main() -> None:
     model, tokenizer = load_model(arguments.model or demo_model_dir(), torch.float32)
     text = torch.tensor([tokenizer(shipped_document()).input_ids])
     ttft.first_token_s(model, text[:, :64])
-    rows = [
-        row
-        for length in (int(tokens) for tokens in arguments.contexts.split(","))
-        for codec in _codecs(model, arguments.codecs.split(","))
-        for row in _sweep(model, text[:, : length + arguments.tail], length, codec, arguments)
-    ]
+    lengths, codecs = arguments.contexts.split(","), _codecs(model, arguments.codecs.split(","))
+    with Progress() as progress:
+        task = progress.add_task("", total=len(lengths) * len(codecs) * len(arguments.megabytes.split(",")))
+        rows = [
+            row
+            for length in map(int, lengths)
+            for codec in codecs
+            for row in _sweep(
+                model, text[:, : length + arguments.tail], length, codec, arguments, partial(progress.update, task)
+            )
+        ]
     decisions = {"decisions": _DECISIONS, "chunks": 16, "microseconds": 1e6 * _decision_s(16)}
     publish("crossover", [*rows, decisions], _checks(rows), arguments.json)
 
@@ -92,12 +100,18 @@ def _codecs(model: Any, names: list[str]) -> list[Codec]:
 
 
 def _sweep(
-    model: Any, prompt: torch.Tensor, length: int, codec: Codec, arguments: argparse.Namespace
+    model: Any,
+    prompt: torch.Tensor,
+    length: int,
+    codec: Codec,
+    arguments: argparse.Namespace,
+    report: Callable[..., None],
 ) -> list[dict[str, Any]]:
     """Rows of one prompt and codec, from the slowest link to the fastest."""
     spec, kv = spec_of(model, "benchmark"), None
     rows = []
     for megabytes in arguments.megabytes.split(","):
+        report(advance=1, description=f"{length} tokens, {codec.id}, {megabytes} MB/s")
         bandwidth = 1e6 * float(megabytes)
         stores = {
             "load_s": KVStore([ThrottledTier(bandwidth, arguments.latency)], codec, cost=AlwaysLoad()),
