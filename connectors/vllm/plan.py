@@ -83,11 +83,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Scheduled:
-    """A request in a step: tokens computed before it, tokens it computes, the request's blocks."""
+    """A request in a step: tokens computed before it, tokens it computes, and the request's blocks, when asked for."""
 
     num_computed: int
     num_scheduled: int
-    blocks: Sequence[int]
+    blocks: Callable[[], Sequence[int]]
 
 
 @dataclass
@@ -289,8 +289,9 @@ class Plan:
         request.held = end
         slots = [self._save_slots.popleft() for _ in range(end - first)]
         starts = range(first * self._chunk_tokens, end * self._chunk_tokens, self._chunk_tokens)
+        blocks = running.blocks()
         copies = [
-            Copy(slot, 0, self._blocks(running.blocks, start, start + self._chunk_tokens))
+            Copy(slot, 0, self._blocks(blocks, start, start + self._chunk_tokens))
             for slot, start in zip(slots, starts, strict=True)
         ]
         job, names = self._job(request_id, starts[0], copies), [self._name(request, n) for n in range(first, end)]

@@ -6,12 +6,13 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from vllm.config import VllmConfig
 from vllm.distributed.kv_events import BlockStored
 from vllm.v1.core.kv_cache_utils import maybe_convert_block_hash
-from vllm.v1.core.sched.output import SchedulerOutput
+from vllm.v1.core.sched.output import KVConnectorBlockState, SchedulerOutput
 from vllm.v1.request import Request
 
 from connectors.settings import Settings, load_settings
@@ -75,6 +76,7 @@ class SchedulerSide:
         plan = self._plan
         if plan is None:
             return None
+        ended = not self._client.alive  # asked before: what it said last still comes
         for kind, fields in self._client.replies():
             self._counts = Counter(fields.pop("counts", self._counts))
             if kind == "found":
@@ -83,7 +85,7 @@ class SchedulerSide:
                 plan.loaded(fields["request"], fields["loaded"], fields["held"])
             else:
                 self._saved(plan, **fields)
-        if not self._client.alive and not self._ended:
+        if ended and not self._ended:
             _log.error("the store's process has ended: the engine goes on without it")
             plan.store_ended()
             self._ended = True
@@ -119,12 +121,13 @@ class SchedulerSide:
         plan = self._listen()
         if plan is None:
             return Step()
-        computed = {new.req_id: new.num_computed_tokens for new in output.scheduled_new_reqs}
         cached = output.scheduled_cached_reqs
-        computed.update(zip(cached.req_ids, cached.num_computed_tokens, strict=True))
+        computed = dict(zip(cached.req_ids, cached.num_computed_tokens, strict=True))
+        computed.update((new.req_id, new.num_computed_tokens) for new in output.scheduled_new_reqs)
+        blocks = output.kv_connector_block_state
         scheduled = {
-            name: Scheduled(computed[name], num, output.kv_connector_block_state.get_block_ids(name)[0])
-            for name, num in output.num_scheduled_tokens.items()
+            name: Scheduled(computed[name], num_tokens, partial(_only_group, blocks, name))
+            for name, num_tokens in output.num_scheduled_tokens.items()
         }
         self._prefill = None
         if len(scheduled) == 1:
@@ -188,3 +191,9 @@ class SchedulerSide:
 
     def close(self) -> None:
         self._client.close()
+
+
+def _only_group(blocks: KVConnectorBlockState, request_id: str) -> Sequence[int]:
+    """The request's block ids."""
+    (ids,) = blocks.get_block_ids(request_id)
+    return ids

@@ -239,7 +239,9 @@ class SimulatedEngine:
                     parts.append(self.part(request, request.computed, count))
         if not preempted:
             self.take_in(parts, budget, drafts, refused)
-        scheduled = {part.request.id: Scheduled(part.start, part.count, part.blocks) for part in parts}
+        scheduled = {
+            part.request.id: Scheduled(part.start, part.count, lambda part=part: part.blocks) for part in parts
+        }
         self.flights.append(Flight(self.plan.step(scheduled), parts, self.fresh))
 
     def surely_ends(self, request):

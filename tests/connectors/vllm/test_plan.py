@@ -48,7 +48,7 @@ class Bench:
         self.plan.loaded("a", num_chunks - num_computed // 4, num_chunks)
 
     def run(self, num_computed, num_scheduled, request_id="a"):
-        return self.plan.step({request_id: Scheduled(num_computed, num_scheduled, BLOCKS)})
+        return self.plan.step({request_id: Scheduled(num_computed, num_scheduled, lambda: BLOCKS)})
 
     def free(self):
         return sorted(self.plan._load_slots), sorted(self.plan._save_slots)

@@ -1,5 +1,6 @@
 """`vllm serve` with the connector and an OpenAI client: hits, metrics, aborted requests, and the store's death."""
 
+import json
 import os
 import signal
 import time
@@ -17,7 +18,10 @@ def server(tmp_path):
     from tests.connectors.vllm.real_server import Server
 
     with (tmp_path / "log").open("w") as log:
-        server = Server(connector(tmp_path / "store"), log)
+        events = json.dumps(
+            {"enable_kv_cache_events": True, "publisher": "zmq", "endpoint": f"ipc://{tmp_path}/events"}
+        )
+        server = Server(connector(tmp_path / "store"), log, **{"kv-events-config": events})
         try:
             server.wait()
             yield server
@@ -26,14 +30,29 @@ def server(tmp_path):
             print((tmp_path / "log").read_text()[-5000:])
 
 
-def test_a_served_engine_hits_and_outlives_the_store(server):
+def stored_events(subscriber, timeout_s=30):
+    """The first message that tells of chunks in the store."""
+    while subscriber.poll(1000 * timeout_s):
+        *_, payload = subscriber.recv_multipart()
+        if b"STORAGE" in payload:
+            return payload
+    return b""
+
+
+def test_a_served_engine_hits_and_outlives_the_store(server, tmp_path):
+    import zmq  # comes with vLLM
+
     first, second = prompts_of((300, 400))
+    subscriber = zmq.Context.instance().socket(zmq.SUB)
+    subscriber.connect(f"ipc://{tmp_path}/events")
+    subscriber.subscribe(b"")
     computed, nothing = server.answer(first)
     assert nothing == 0
     until_s = time.monotonic() + 30
     while server.counter("kvstore_chunks_saved") < 2 and time.monotonic() < until_s:
         server.answer(second[:20])
         time.sleep(0.2)
+    assert stored_events(subscriber)
     own = server.answer(first)
     server.forget()
     before = server.counter("external_prefix_cache_hits")
