@@ -10,7 +10,6 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from pathlib import Path
 
 from openai import OpenAI
 
@@ -34,13 +33,15 @@ class Server:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-        command = [Path(sys.executable).with_name("vllm"), "serve", demo_model_dir(), "--served-model-name", "demo"]
+        # what `vllm serve` runs: that command itself does not start where vLLM comes from the distribution for CPUs
+        command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
+        command += ["--model", str(demo_model_dir()), "--served-model-name", "demo"]
         options = {"port": self.port, "host": "127.0.0.1", "dtype": DTYPE, "max-model-len": 1024, **options}
         if kv_transfer_config is not None:
             options["kv-transfer-config"] = json.dumps(kv_transfer_config)
         given = [part for name, value in options.items() for part in (f"--{name}", str(value))]
         self.process = subprocess.Popen(
-            [*map(str, command), "--enforce-eager", "--enable-prompt-tokens-details", *given],
+            [*command, "--enforce-eager", "--enable-prompt-tokens-details", *given],
             env={**environment, **ENVIRONMENT},
             stdout=log,
             stderr=log,
