@@ -195,5 +195,6 @@ class SchedulerSide:
 
 def _only_group(blocks: KVConnectorBlockState, request_id: str) -> Sequence[int]:
     """The request's block ids."""
+    ids: Sequence[int]
     (ids,) = blocks.get_block_ids(request_id)
     return ids
