@@ -49,6 +49,11 @@ class Codec(ABC):
         """The codec to encode this spec's KV with, of the same `params`: itself unless the model matters."""
         return self
 
+    @property
+    def qualities(self) -> tuple[str, ...]:
+        """Names, finest first, of the qualities at which its frames can be read; none where there is but one."""
+        return ()
+
     def coarser(self, quality: str) -> Codec:
         """The codec that decodes this one's frames at a lower quality, from fewer of their sections.
 

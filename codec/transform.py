@@ -96,6 +96,10 @@ class Transform(Codec):
         self._profile.require(spec)
         return self
 
+    @property
+    def qualities(self) -> tuple[str, ...]:
+        return tuple(sorted(_STAGES, key=_STAGES.__getitem__, reverse=True)) if self._quality == PROGRESSIVE else ()
+
     def coarser(self, quality: str) -> Codec:
         if self._quality != PROGRESSIVE or quality not in _STAGES:
             return super().coarser(quality)

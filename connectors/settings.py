@@ -76,6 +76,8 @@ class StoreSettings:
     """What goes below the memory tier: `always` everything, `second` what is used or saved a second time."""
     ttl_s: float = 0
     """How long what is saved is kept at most; 0 for ever."""
+    target_ttft_s: float = 0
+    """Progressive frames are read at the finest quality that has the first token come in that time; 0: at the full."""
 
 
 @dataclass(frozen=True)
@@ -193,8 +195,10 @@ def build_store(
         codec = choose_codec(store.codec, store.quality, file, store.profile_directory, spec, held)
         cost = CostModel() if store.load == AUTO else AlwaysLoad()
         admission = SecondSight() if store.admission == SECOND else None
-        ttl_s = store.ttl_s or math.inf
-        return KVStore(tiers, codec, store.chunk_tokens, metrics, admission=admission, ttl_s=ttl_s, cost=cost)
+        ttl_s, target_s = store.ttl_s or math.inf, store.target_ttft_s or math.inf
+        return KVStore(
+            tiers, codec, store.chunk_tokens, metrics, ttl_s, admission=admission, cost=cost, target_s=target_s
+        )
     except BaseException:
         held.close()
         raise
@@ -389,6 +393,7 @@ _PARSERS: Mapping[str, tuple[Callable[[object], Value], str]] = {
     "store.ttl_s": (_seconds, f"a number of seconds from 0, for ever, to {_MAX_TTL_S}"),
     "device.capacity_bytes": (_size, _SIZES),
     "device.device": (_device, "auto, cpu, cuda, or one of several such as cuda:1"),
+    "store.target_ttft_s": (_seconds, f"a number of seconds from 0, for the full quality, to {_MAX_TTL_S}"),
     "memory.capacity_bytes": (_size, _SIZES),
     "shared.path": (_path, "the path of a directory, best one in memory"),
     "shared.capacity_bytes": (_size, _SIZES),

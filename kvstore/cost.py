@@ -86,6 +86,10 @@ class CostModel:
         rest = max(num_tokens - context, 1)
         return computing.seconds(_attention(rest, context)) if computing.rates else math.inf
 
+    def loading_s(self, model: str, held: Sequence[Held], quality: str, chunk_tokens: int) -> float:
+        """Seconds to expect until these chunks are loaded at that quality; 0 for what was not measured yet."""
+        return max(finishes(self._step(model, quality, chunk, chunk_tokens) for chunk in held), default=0.0)
+
     def plan(
         self,
         model: str,

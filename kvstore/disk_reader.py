@@ -69,7 +69,7 @@ class DiskReader(ReadOnlyTier):
         self.quarantine(key, "its record on disk is damaged")
 
     def peek(self, key: ChunkKey, num_bytes: int) -> memoryview | None:
-        """The first bytes of a frame, unchecked: enough for its header, without reading the rest."""
+        """As `Tier.peek`, without reading the rest."""
         located = self._find(key)
         if located is None:
             return None

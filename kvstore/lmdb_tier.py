@@ -55,7 +55,7 @@ class LmdbReader(ReadOnlyTier):
         return entry if entry and entry.terms.expires_at_s > self._clock() else None
 
     def peek(self, key: ChunkKey, num_bytes: int) -> memoryview | None:
-        """The first bytes of a frame: enough for its header, without reading the rest."""
+        """As `Tier.peek`, without reading the rest."""
         return self._frames.get(key, num_bytes)
 
     def quarantine(self, key: ChunkKey, reason: str) -> None:

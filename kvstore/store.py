@@ -27,13 +27,16 @@ from codec import (
     CorruptFrame,
     DeviceFrame,
     Frame,
+    FrameHeader,
     KVArray,
     KVSpec,
     SpecMismatch,
     UnknownCodec,
+    bytes_needed,
     decode_chunk,
     decode_chunk_on_device,
     encode_chunk,
+    read_header,
     registered,
 )
 from kvstore.admission import Admission
@@ -62,6 +65,8 @@ class PrefixMatch:
     """The name of the tier that held each."""
     before: tuple[ChunkKey, ...] = ()
     """The prompt's chunks before those, which the caller has from elsewhere."""
+    until_s: float = math.inf
+    """When it has to be loaded (`time.monotonic`), where its frames can be read at less than their full quality."""
 
     @property
     def start(self) -> int:
@@ -108,18 +113,21 @@ class KVStore:
         clock: Callable[[], float] = time.time,
         admission: Admission | None = None,
         cost: CostModel | None = None,
+        target_s: float = math.inf,
     ) -> None:
         """`tiers` fastest first; they are closed with the store. What is saved is kept for `ttl_s` at most.
 
         Without an `admission` every tier gets every chunk, with one those below the first get what it admits.
-        `cost` plans what is loaded; without one that is whatever is held.
+        `cost` plans what is loaded; without one that is whatever is held. Frames that can be read at several
+        qualities are read at the finest that has the first token come within `target_s`.
 
         Raises InvalidRequest on `chunk_tokens` < 1, MissingProfile when the codec's profile is not registered.
         """
         if chunk_tokens <= 0:
             raise InvalidRequest(f"chunk_tokens is {chunk_tokens}; a chunk needs at least one token")
         self.codec, self.chunk_tokens = codec, chunk_tokens
-        self._ttl_s, self._clock = ttl_s, clock
+        self._ttl_s, self._clock, self._target_s = ttl_s, clock, target_s
+        self._shares: dict[str, float] = {}  # of a frame's bytes, by the quality that takes so much
         self.metrics = metrics or Metrics()
         self.cost = cost or AlwaysLoad()
         self.tier = Tiers(tiers, self.metrics, admission, self.cost)
@@ -148,7 +156,8 @@ class KVStore:
             self._held(match),
             self.chunk_tokens,
             num_tokens,
-            [self.codec.id],
+            list(self._shares) or [self.codec.id],
+            self._target_s,
             context=match.start,
         )
         if plan.num_chunks < len(match.keys):
@@ -157,7 +166,16 @@ class KVStore:
                 partial(self._retry, match, plan.num_chunks)
             ):
                 self.cost.retried(0.0)
-        return match.first(plan.num_chunks)
+        return self._timed(match.first(plan.num_chunks), num_tokens)
+
+    def _timed(self, match: PrefixMatch, num_tokens: int) -> PrefixMatch:
+        """With the moment from which computing the rest would be too late for the target, where that is known."""
+        computing_s = self.cost.computing_s(
+            match.identity.spec.fingerprint(), num_tokens, match.start + match.num_tokens
+        )
+        if not self._shares or math.isinf(self._target_s) or math.isinf(computing_s):
+            return match
+        return replace(match, until_s=time.monotonic() + self._target_s - computing_s)
 
     def _held(self, match: PrefixMatch) -> list[Held]:
         """The match's chunks, each run of one tier with the size of its first frame: they are about alike."""
@@ -165,7 +183,9 @@ class KVStore:
         for key, tier in zip(match.keys, match.tiers, strict=True):
             if not held or held[-1].tier != tier:
                 entry = self.tier.entry(key)
-                held.append(Held(tier, {self.codec.id: entry.size_bytes if entry else 1}))
+                size_bytes = entry.size_bytes if entry else 1
+                shares = self._shares or {self.codec.id: 1.0}
+                held.append(Held(tier, {name: math.ceil(size_bytes * share) for name, share in shares.items()}))
             else:
                 held.append(held[-1])
         return held
@@ -220,11 +240,19 @@ class KVStore:
         if len(rooms) < len(match.keys):
             raise InvalidRequest(f"there is room for {len(rooms)} chunks, the match has {len(match.keys)}")
 
-        def decode(index: int, data: memoryview | DeviceFrame | None) -> bool:
-            return self._decode(match.keys[index], match.start + index * self.chunk_tokens, data, rooms[index])
+        held = self._held(match) if match.until_s < math.inf else []
 
-        loaded, chunks = 0, list(zip(match.keys, rooms, strict=False))
-        for decoding in in_order(chunks, self._read, decode):
+        def read(index: int) -> tuple[str | None, memoryview | DeviceFrame | None]:
+            quality = self._quality(match, held[index:])
+            return quality, self._read(match.keys[index], rooms[index], quality)
+
+        def decode(index: int, found: tuple[str | None, memoryview | DeviceFrame | None]) -> bool:
+            quality, data = found
+            start = match.start + index * self.chunk_tokens
+            return self._decode(match.keys[index], start, data, rooms[index], quality)
+
+        loaded = 0
+        for decoding in in_order(range(len(match.keys)), read, decode):
             if stopped() or not self._delivered(match.keys[loaded], decoding):
                 break
             loaded += 1
@@ -242,31 +270,69 @@ class KVStore:
             if chunk.spec != spec or chunk.num_tokens != self.chunk_tokens:
                 raise InvalidRequest(f"{chunk.num_tokens} tokens of {chunk.spec.model} are no chunk of {spec.model}")
 
-    def _read(self, chunk: tuple[ChunkKey, KVArray]) -> memoryview | DeviceFrame | None:
-        """A chunk's frame, on the device where there is room for its KV if a tier has it there."""
-        key, room = chunk
+    def _quality(self, match: PrefixMatch, held: Sequence[Held]) -> str | None:
+        """The finest at which these chunks, all that are left, come in time, else the coarsest; None is the full one.
+
+        Asked for every chunk, it follows a bandwidth that changes (CacheGen, arXiv 2310.07240, section 5.3).
+        """
+        if not held:
+            return None
+        left_s, model = match.until_s - time.monotonic(), match.identity.spec.fingerprint()
+        for quality in self._shares:
+            if self.cost.loading_s(model, held, quality, self.chunk_tokens) <= left_s:
+                break
+        return None if quality == self.codec.qualities[0] else quality
+
+    def _read(self, key: ChunkKey, room: KVArray, quality: str | None) -> memoryview | DeviceFrame | None:
+        """A chunk's frame, on the device where there is room for its KV if a tier has it there; or its first bytes."""
+        if quality is not None:
+            return self._begun(key, quality)
         return self.tier.get_on_device(key, room.device) or self.tier.get(key)
 
-    def _decode(self, key: ChunkKey, start: int, data: memoryview | DeviceFrame | None, out: KVArray) -> bool:
+    def _begun(self, key: ChunkKey, quality: str) -> memoryview | None:
+        """As much of a frame as that quality takes."""
+        entry = self.tier.entry(key)
+        begun = self.tier.peek(key, math.ceil(entry.size_bytes * self._shares[quality])) if entry else None
+        if begun is None or (needed := bytes_needed(read_header(begun), quality)) <= len(begun):
+            return begun
+        return self.tier.peek(key, needed)
+
+    def _decode(
+        self,
+        key: ChunkKey,
+        start: int,
+        data: memoryview | DeviceFrame | None,
+        out: KVArray,
+        quality: str | None = None,
+    ) -> bool:
         """A chunk into `out`, which has its length; False when it is gone. Raises when it is not whole.
 
-        On the device, when its frame lies there and can be decoded there.
+        On the device, when its frame lies there and can be decoded there. Below the full quality `data` are the
+        first bytes of its frame.
         """
         if data is None:
             return False
         started_s = time.perf_counter()
-        frame = data if isinstance(data, DeviceFrame) else Frame(data)
+        frame = data if isinstance(data, DeviceFrame) else Frame(data) if quality is None else Frame.begun(data)
         require_place(frame, key, start)
         if frame.header.codec != self.codec.id:
             raise CorruptFrame(f"the frame is coded with {frame.header.codec}, asked for was {self.codec.id}")
         find_profile(self.tier, frame.header.codec, frame.header.codec_params)
         if isinstance(frame, Frame):
-            decode_chunk(frame, out)
+            decode_chunk(frame, out, quality=quality)
         elif not decode_chunk_on_device(frame, out):
             return self._decode(key, start, self.tier.get(key), out)
+        self._learn_shares(frame.header)
         taken_s = time.perf_counter() - started_s
-        self.cost.decoded(out.spec.fingerprint(), self.codec.id, self.chunk_tokens, taken_s)
+        name = quality or next(iter(self._shares), self.codec.id)
+        self.cost.decoded(out.spec.fingerprint(), name, self.chunk_tokens, taken_s)
         return True
+
+    def _learn_shares(self, header: FrameHeader) -> None:
+        """Of the first frame that is decoded: others are about alike."""
+        if not self._shares:
+            needed = {quality: bytes_needed(header, quality) for quality in self.codec.qualities}
+            self._shares = {quality: num_bytes / header.num_bytes for quality, num_bytes in needed.items()}
 
     def _delivered(self, key: ChunkKey, decoding: Future[bool]) -> bool:
         """Waits for a chunk. Whatever is wrong with it is counted, and damage taken out of service."""

@@ -62,6 +62,14 @@ class Tier(ABC):
     def get(self, key: ChunkKey) -> memoryview | None:
         """The frame, read-only and valid for as long as the caller keeps it; None when it is not held."""
 
+    def peek(self, key: ChunkKey, num_bytes: int) -> memoryview | None:
+        """The first `num_bytes` of a frame, or all where it is shorter: whoever reads checks the sections in them.
+
+        A tier that cannot read less than a frame reads the frame.
+        """
+        frame = self.get(key)
+        return None if frame is None else frame[:num_bytes]
+
     def get_on_device(self, key: ChunkKey, device: torch.device) -> DeviceFrame | None:
         """The frame where it lies in that device's memory; None where it does not: `get` may have it then.
 

@@ -76,6 +76,16 @@ class Tiers(Tier):
                 return frame
         return None
 
+    def peek(self, key: ChunkKey, num_bytes: int) -> memoryview | None:
+        """From the fastest tier that holds it; nothing is promoted."""
+        for tier in self.tiers:
+            started_s = time.perf_counter()
+            begun = self._ask(tier, None, tier.peek, key, num_bytes)
+            if begun is not None:
+                self._cost.got(tier.name, len(begun), time.perf_counter() - started_s)
+                return begun
+        return None
+
     def get_on_device(self, key: ChunkKey, device: torch.device) -> DeviceFrame | None:
         for tier in self.tiers:
             started_s = time.perf_counter()
