@@ -24,7 +24,7 @@ from typing import Protocol
 
 from connectors.vllm.owner import Owner
 
-LOOKUP_S, LOAD_S = 1.0, 10.0
+LOOKUP_S, LOAD_S = 2.0, 10.0
 """How long a request waits for a store that does not answer; a load that takes longer than computing ends itself."""
 
 
