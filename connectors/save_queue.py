@@ -26,13 +26,16 @@ class _Save:
 
 
 class SaveQueue:
-    """A queue bounded in bytes of KV. When it is full a save is dropped and counted, never waited for."""
+    """A queue bounded in bytes of KV. When it is full a save is dropped and counted, never waited for.
+
+    Saving rests while the engine is `busy`, chunk by chunk, unless the queue is half full.
+    """
 
     def __init__(self, store: KVStore, capacity_bytes: int) -> None:
         self._store, self._capacity_bytes = store, capacity_bytes
         self._waiting: deque[_Save] = deque()
         self._bytes = 0
-        self._closed = False
+        self._closed, self._busy = False, 0
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="kvstore-save", daemon=True)
         self._thread.start()
@@ -47,6 +50,16 @@ class SaveQueue:
             self._bytes += kv.num_bytes
             self._changed.notify_all()
             return True
+
+    def busy(self, more: int) -> None:
+        """The engine has begun (1), or ended (-1), something that saving would slow down."""
+        with self._changed:
+            self._busy += more
+            self._changed.notify_all()
+
+    def _wait_for_rest(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._busy or self._closed or 2 * self._bytes > self._capacity_bytes)
 
     def flush(self, timeout_s: float | None = None) -> bool:
         """Waits until everything submitted so far is saved; False when that took longer than `timeout_s`."""
@@ -70,7 +83,7 @@ class SaveQueue:
                     return
                 save = self._waiting.popleft()
             try:
-                self._store.save(save.identity, save.token_ids, save.kv, save.start)
+                self._store.save(save.identity, save.token_ids, save.kv, save.start, pace=self._wait_for_rest)
             except Exception:  # whatever it is, the engine goes on and the next save is tried
                 self._store.metrics.count("saves_failed")
                 _log.exception("saving %d tokens failed", save.kv.num_tokens)

@@ -358,20 +358,21 @@ class KVStore:
         kv: KVArray,
         start: int = 0,
         multimodal: Sequence[Multimodal] = (),
+        pace: Callable[[], object] = lambda: None,
     ) -> Saved:
         """Stores the full chunks of a prompt that are not held yet; durable, as far as the tier is, on return.
 
         `kv` holds the prompt's tokens from position `start`, a multiple of the chunk size, on; `token_ids`
         is the whole prompt from position 0. When a chunk before `start` is not held, nothing is saved: it
-        could not be reached. Safe to repeat. Raises InvalidRequest on a misaligned start, and when the
-        identity or `kv` is of another codec, chunk size or spec.
+        could not be reached. Safe to repeat. `pace` is called before each chunk is encoded, and may wait. Raises
+        InvalidRequest on a misaligned start, and when the identity or `kv` is of another codec, chunk size or spec.
         """
         if kv.spec != identity.spec:
             raise InvalidRequest(
                 f"the KV is of {kv.spec.model}, or another spec of it; asked for is {identity.spec.model}"
             )
         num_chunks = min(kv.num_tokens, max(len(token_ids) - start, 0)) // self.chunk_tokens
-        return self.save_chunks(identity, token_ids, self._chunks_of(kv, num_chunks), start, multimodal)
+        return self.save_chunks(identity, token_ids, self._chunks_of(kv, num_chunks), start, multimodal, pace)
 
     def save_chunks(
         self,
@@ -380,6 +381,7 @@ class KVStore:
         chunks: Sequence[KVArray],
         start: int = 0,
         multimodal: Sequence[Multimodal] = (),
+        pace: Callable[[], object] = lambda: None,
     ) -> Saved:
         """As `save`, the KV chunk by chunk. Raises InvalidRequest also when a chunk is of another length."""
         self._require_own(identity)
@@ -389,18 +391,26 @@ class KVStore:
         keys = chunk_keys(identity, token_ids[: start + len(chunks) * self.chunk_tokens], multimodal)
         held, first = self.tier.match(keys), start // self.chunk_tokens
         terms = Terms(identity.tenant, self._clock() + self._ttl_s)
-        saved = self._save_from(held, keys, chunks[held - first :], terms) if held >= first else 0
+        saved = self._save_from(held, keys, chunks[held - first :], terms, pace) if held >= first else 0
         result = Saved(saved, held, len(keys) - held - saved)
         self.metrics.count("chunks_saved", result.saved)
         self.metrics.count("chunks_held", result.held)
         self.metrics.count("chunks_declined", result.declined)
         return result
 
-    def _save_from(self, first: int, keys: Sequence[ChunkKey], chunks: Sequence[KVArray], terms: Terms) -> int:
+    def _save_from(
+        self,
+        first: int,
+        keys: Sequence[ChunkKey],
+        chunks: Sequence[KVArray],
+        terms: Terms,
+        pace: Callable[[], object],
+    ) -> int:
         """Encodes and puts `keys` from `first` on, whose KV `chunks` are; how many of them a tier took."""
         self._keep_profile()
         saved, group = 0, []
         for index, chunk in enumerate(chunks, first):
+            pace()
             group.append((keys[index], encode_chunk(self.codec, chunk, str(keys[index]), index * self.chunk_tokens)))
             if index + 1 == len(keys) or sum(len(frame) for _, frame in group) >= _SAVE_GROUP_BYTES:
                 stored = self.tier.put(group, keys[: index + 1 - len(group)], terms)

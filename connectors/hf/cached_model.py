@@ -118,7 +118,8 @@ class CachedModel:
         save = _FirstToken(self, request, prefix.cache, prefix.loaded)
         criteria = StoppingCriteriaList([*(kwargs.get("stopping_criteria") or ()), save])
         own = {"past_key_values": prefix.cache, "stopping_criteria": criteria}
-        output = self.model.generate(inputs, **{**kwargs, **own})
+        with save:
+            output = self.model.generate(inputs, **{**kwargs, **own})
         if not request.reorders:
             self._save_answers(request, prefix.cache, output)
         return output
@@ -185,7 +186,10 @@ def _spec_or_none(model: PreTrainedModel) -> KVSpec | None:
 
 
 class _FirstToken(StoppingCriteria):
-    """Never stops anything: called when the first token is out, it reports the prefill and queues prompts' chunks."""
+    """Never stops anything: called when the first token is out, it reports the prefill and queues prompts' chunks.
+
+    Entered, it has saving rest until then.
+    """
 
     def __init__(self, model: CachedModel, request: Request, cache: StoreCache, loaded: tuple[int, ...]) -> None:
         self._model, self._request, self._cache, self._loaded = model, request, cache, loaded
@@ -196,10 +200,19 @@ class _FirstToken(StoppingCriteria):
     def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
         if not self._called:
             self._called = True
+            self._model._queue.busy(-1)
             self._report()
             for index, (row, loaded) in enumerate(zip(self._request.rows, self._loaded, strict=True)):
                 self._model._save(row.token_ids, self._cache, index * self._request.copies, row.pad, loaded)
         return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
+
+    def __enter__(self) -> Self:
+        self._model._queue.busy(1)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if not self._called:  # no token came
+            self._model._queue.busy(-1)
 
     def _report(self) -> None:
         """Of single prompts: a batch's rows take more together, and less each, than a plan for one asks about."""

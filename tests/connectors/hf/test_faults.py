@@ -12,6 +12,7 @@ from connectors.save_queue import SaveQueue
 from kvstore import KVStore, MemoryTier, TierUnavailable
 from tests.connectors.hf.steps import GREEDY, two_steps
 from tests.connectors.hf.tiny import prompt, tiny_model
+from tests.kv import SPEC, kv_of_numbers
 
 
 class BlockedTier(MemoryTier):
@@ -134,3 +135,39 @@ def test_an_empty_queue_flushes_at_once(store):
     queue = SaveQueue(store, 1)
     assert queue.flush(0)
     queue.close()
+
+
+def saved_within(store, seconds):
+    until_s = time.monotonic() + seconds
+    while time.monotonic() < until_s and not store.metrics.snapshot()["chunks_saved"]:
+        time.sleep(0.005)
+    return store.metrics.snapshot()["chunks_saved"]
+
+
+@pytest.mark.parametrize("end", ["rests", "fills", "closes"])
+def test_saving_rests_while_the_engine_is_busy(store, end):
+    kv = kv_of_numbers(SPEC, 8)
+    capacity = 100 * kv.num_bytes if end != "fills" else 3 * kv.num_bytes
+    queue, identity = SaveQueue(store, capacity), store.identity(SPEC)
+    queue.busy(1)
+    queue.submit(identity, list(range(8)), kv, 0)
+    assert saved_within(store, 0.3) == 0
+    if end == "rests":
+        queue.busy(-1)
+    elif end == "fills":
+        queue.submit(identity, list(range(100, 108)), kv, 0)
+    else:
+        queue.close()
+    assert saved_within(store, 10) >= 1
+    queue.close()
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_the_engine_is_not_busy_when_generate_has_ended(wrap, fails):
+    cached = wrap(tiny_model("llama"))
+    if fails:
+        with pytest.raises(TypeError):
+            cached.generate(prompt(40), max_new_tokens="many")
+    else:
+        cached.generate(prompt(40), max_new_tokens=2)
+    assert cached._queue._busy == 0
