@@ -21,6 +21,7 @@ from kvstore.key import ChunkKey, Identity, LoRA, Multimodal, chunk_keys
 from kvstore.lmdb_tier import LmdbReader, LmdbTier
 from kvstore.memory import MemoryTier
 from kvstore.metrics import Metrics
+from kvstore.pipeline import DECODERS
 from kvstore.profiles import codec_in, profile_in, profile_named
 from kvstore.s3fifo import S3FIFO
 from kvstore.selection import ChunkTree, EntryFilter
@@ -30,6 +31,7 @@ from kvstore.tiered import Tiers
 from kvstore.writer_lock import BlockingWriter
 
 __all__ = [
+    "DECODERS",
     "DEFAULT_CHUNK_TOKENS",
     "LRU",
     "S3FIFO",

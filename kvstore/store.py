@@ -45,7 +45,7 @@ from kvstore.cost import AlwaysLoad, CostModel, Held
 from kvstore.errors import InvalidRequest, MissingProfile
 from kvstore.key import ChunkKey, Identity, LoRA, Multimodal, chunk_keys
 from kvstore.metrics import Metrics
-from kvstore.pipeline import in_order
+from kvstore.pipeline import DECODERS, in_order
 from kvstore.profiles import find_profile, profile_named
 from kvstore.tier import Terms, Tier
 from kvstore.tiered import Tiers
@@ -114,19 +114,21 @@ class KVStore:
         admission: Admission | None = None,
         cost: CostModel | None = None,
         target_s: float = math.inf,
+        decoders: int = DECODERS,
     ) -> None:
         """`tiers` fastest first; they are closed with the store. What is saved is kept for `ttl_s` at most.
 
         Without an `admission` every tier gets every chunk, with one those below the first get what it admits.
         `cost` plans what is loaded; without one that is whatever is held. Frames that can be read at several
-        qualities are read at the finest that has the first token come within `target_s`.
+        qualities are read at the finest that has the first token come within `target_s`. `decoders` chunks are
+        decoded at once.
 
         Raises InvalidRequest on `chunk_tokens` < 1, MissingProfile when the codec's profile is not registered.
         """
         if chunk_tokens <= 0:
             raise InvalidRequest(f"chunk_tokens is {chunk_tokens}; a chunk needs at least one token")
         self.codec, self.chunk_tokens = codec, chunk_tokens
-        self._ttl_s, self._clock, self._target_s = ttl_s, clock, target_s
+        self._ttl_s, self._clock, self._target_s, self._decoders = ttl_s, clock, target_s, decoders
         self._shares: dict[str, float] = {}  # of a frame's bytes, by the quality that takes so much
         self.metrics = metrics or Metrics()
         self.cost = cost or AlwaysLoad()
@@ -252,7 +254,7 @@ class KVStore:
             return self._decode(match.keys[index], start, data, rooms[index], quality)
 
         loaded = 0
-        for decoding in in_order(range(len(match.keys)), read, decode):
+        for decoding in in_order(range(len(match.keys)), read, decode, self._decoders):
             if stopped() or not self._delivered(match.keys[loaded], decoding):
                 break
             loaded += 1

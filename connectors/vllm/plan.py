@@ -136,7 +136,9 @@ class Plan:
         self._store, self._clock = store, clock
         self._chunk_tokens, self._block_tokens = chunk_tokens, block_tokens
         self._finds, self._saves = finds, saves
-        self._load_slots, self._save_slots = deque(load_slots), deque(save_slots)
+        self._load_slots, self._save_slots = (  # whichever was used last is the first to be used again
+            sorted(slots, reverse=True) for slots in (load_slots, save_slots)
+        )
         self._requests: dict[str, _Request] = {}
         self._abandoned: dict[str, deque[list[int]]] = {}  # slots of loads that nobody waits for, until they end
         self._loads: list[Job] = []
@@ -204,7 +206,7 @@ class Plan:
         if missing <= 0:
             request.phase = Phase.NOTHING
             return
-        slots = [self._load_slots.popleft() for _ in range(min(missing, len(self._load_slots)))]
+        slots = [self._load_slots.pop() for _ in range(min(missing, len(self._load_slots)))]
         if not slots:  # others' loads hold all of them: asked again
             request.since_s = min(request.since_s, self._clock())
         else:
@@ -287,7 +289,7 @@ class Plan:
         if end <= first:
             return None
         request.held = end
-        slots = [self._save_slots.popleft() for _ in range(end - first)]
+        slots = [self._save_slots.pop() for _ in range(end - first)]
         starts = range(first * self._chunk_tokens, end * self._chunk_tokens, self._chunk_tokens)
         blocks = running.blocks()
         copies = [

@@ -25,9 +25,10 @@ from connectors.settings import build_store, load_settings
 from connectors.vllm.messages import owner_from_json, receive, send
 from connectors.vllm.owner import Owner
 from connectors.vllm.staging import Shared, Staging
-from kvstore import Identity, KVStore, PrefixMatch
+from kvstore import DECODERS, Identity, KVStore, PrefixMatch
 
 _log = logging.getLogger(__name__)
+_ENGINE_CORES = 2  # that vLLM's scheduler and a worker keep busy, waiting for each other
 _NICENESS = 10  # of saving: the engine's threads go first when cores are short
 
 
@@ -163,13 +164,17 @@ def _open(fields: dict[str, Any]) -> tuple[KVStore, list[_Rank]]:
         Staging.open(Shared(**rank["shared"]), spec, settings.store.chunk_tokens)
         for rank, spec in zip(fields["ranks"], specs, strict=True)
     ]
-    store = build_store(settings, specs[0], writes=fields["saves"])
+    # threads that hand the interpreter to each other wait long where nobody leaves them a core
+    decoders = min(max((os.cpu_count() or 1) - _ENGINE_CORES, 1), DECODERS)
+    store = build_store(settings, specs[0], writes=fields["saves"], decoders=decoders)
     return store, [_Rank(*pair) for pair in zip(specs, stagings, strict=True)]
 
 
 def _warm_up(store: KVStore, rank: _Rank) -> None:
     """Loads what encoding and decoding have compiled: a second or more, which no request should wait for."""
     chunk = rank.staging.slots[0]
+    for part in (*chunk.keys, *chunk.values):
+        part.normal_()
     frame = Frame(encode_chunk(store.codec, chunk, "", 0))
     decode_chunk(frame, chunk)
 

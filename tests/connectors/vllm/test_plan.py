@@ -124,7 +124,7 @@ def test_a_local_hit_that_grew_into_what_is_loaded_shortens_the_promise(bench):
 def test_a_local_hit_that_shrank_is_loaded_again_and_waited_for(bench):
     bench.loaded(num_computed=4)
     assert bench.plan.available("a", 2) is None
-    assert bench.store.loads[-1] == ("a", 0, 13, [2, 0, 1])
+    assert bench.store.loads[-1] == ("a", 0, 13, [1, 0, 2])
     bench.plan.loaded("a", 3, 3)
     assert bench.plan.available("a", 2) == 10
 
