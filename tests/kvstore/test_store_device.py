@@ -7,9 +7,7 @@ import torch
 
 from codec import Int4, Int8, KVArray, Lossless, Transform, encode_chunk
 from kvstore import CostModel, DeviceTier, KVStore, MemoryTier, Terms
-from kvstore import store as store_module
 from kvstore.key import chunk_keys
-from kvstore.pipeline import in_order
 from tests.codec.calibrated import profile_for
 from tests.codec.forge import ForgedFrame
 from tests.device import DEVICE, HAS_CUDA, copying_tier, to_cpu
@@ -20,10 +18,7 @@ TOKENS = list(range(100, 112))
 KV = kv_of_numbers(SPEC, len(TOKENS), seed=1)
 
 
-@pytest.fixture(autouse=True)
-def one_decoder(monkeypatch):
-    """Triton's interpreter serves one thread at a time."""
-    monkeypatch.setattr(store_module, "in_order", partial(in_order, decoders=1))
+KVStore = partial(KVStore, decoders=1)  # Triton's interpreter serves one thread at a time
 
 
 def nothing_comes_to_the_host(key):
