@@ -86,10 +86,10 @@ class KVStoreConnector(KVConnectorBase_V1, SupportsHMA):
     def get_num_new_matched_tokens(self, request: Request, num_computed_tokens: int) -> tuple[int | None, bool]:
         return self._scheduler_side.available(request, num_computed_tokens), False
 
+    # A load that was promised and then lost would be wrong tokens: what fails here, and below, is not passed over.
     def update_state_after_alloc(self, request: Request, blocks: KVCacheBlocks, num_external_tokens: int) -> None:
         self._scheduler_side.allocated(request, blocks.get_block_ids()[0], num_external_tokens)
 
-    @_never_raises(StepMetadata)
     def build_connector_meta(self, scheduler_output: SchedulerOutput) -> KVConnectorMetadata:
         return StepMetadata(self._scheduler_side.step(scheduler_output))
 

@@ -9,7 +9,7 @@ worker into slots, at the end of the step, and saved from there.
     FINDING -> FOUND -> LOADING -> LOADED -> (allocated) RUNNING          and again, where it is preempted
 
 Whatever does not come in time, or does not fit, is computed, or not saved. A slot belongs to one load or save, from
-`free_slots` until whoever writes or reads it has said that it is done.
+when it is taken until whoever writes or reads it has said that it is done.
 """
 
 from __future__ import annotations
@@ -265,11 +265,15 @@ class Plan:
         self._next_job += 1
         return Job(self._next_job, request_id, start, tuple(copies))
 
-    def step(self, scheduled: Mapping[str, Scheduled]) -> Step:
-        """What is to be copied in a step that runs these requests."""
+    def take_loads(self) -> tuple[Job, ...]:
+        """What the next step needs copied before it: all that was promised to the requests allocated for it."""
         loads, self._loads = tuple(self._loads), []
+        return loads
+
+    def saves(self, scheduled: Mapping[str, Scheduled]) -> tuple[Job, ...]:
+        """What is to be copied behind a step that runs these requests."""
         saves = [self._save(request_id, running) for request_id, running in scheduled.items()]
-        return Step(loads, tuple(job for job in saves if job is not None))
+        return tuple(job for job in saves if job is not None)
 
     def _save(self, request_id: str, running: Scheduled) -> Job | None:
         """Of chunks whose tokens are all known, and so computed when the step is over, and which nobody is saving.

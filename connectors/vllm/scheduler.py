@@ -118,9 +118,18 @@ class SchedulerSide:
             self._plan.allocated(request.request_id, blocks, num_external)
 
     def step(self, output: SchedulerOutput) -> Step:
-        plan = self._listen()
-        if plan is None:
+        """Whatever goes wrong with saving, the loads are in it: their tokens were promised."""
+        if self._plan is None:
             return Step()
+        loads = self._plan.take_loads()
+        try:
+            return Step(loads, self._saves(self._plan, output))
+        except Exception:
+            _log.exception("nothing is saved of this step")
+            return Step(loads)
+
+    def _saves(self, plan: Plan, output: SchedulerOutput) -> tuple[Job, ...]:
+        self._listen()
         cached = output.scheduled_cached_reqs
         computed = dict(zip(cached.req_ids, cached.num_computed_tokens, strict=True))
         computed.update((new.req_id, new.num_computed_tokens) for new in output.scheduled_new_reqs)
@@ -134,10 +143,10 @@ class SchedulerSide:
             (only,) = scheduled.values()
             if only.num_scheduled > 1:
                 self._prefill = only.num_scheduled, only.num_computed, time.perf_counter()
-        step = plan.step(scheduled)
+        saves = plan.saves(scheduled)
         if self._tells_events:
-            self._events.update((job.number, self._event(job)) for job in step.saves)
-        return step
+            self._events.update((job.number, self._event(job)) for job in saves)
+        return saves
 
     def _event(self, job: Job) -> BlockStored:
         request, first = self._requests[job.request_id], job.start // self._block_tokens

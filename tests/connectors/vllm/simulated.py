@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from connectors.vllm.owner import Owner
-from connectors.vllm.plan import LOAD_S, Scheduled
+from connectors.vllm.plan import LOAD_S, Scheduled, Step
 
 BLOCK, OWNER = 2, Owner()
 GARBAGE = None
@@ -242,7 +242,7 @@ class SimulatedEngine:
         scheduled = {
             part.request.id: Scheduled(part.start, part.count, lambda part=part: part.blocks) for part in parts
         }
-        self.flights.append(Flight(self.plan.step(scheduled), parts, self.fresh))
+        self.flights.append(Flight(Step(self.plan.take_loads(), self.plan.saves(scheduled)), parts, self.fresh))
 
     def surely_ends(self, request):
         return request.expected and request.computed + 2 - request.expected >= request.num_prompt + request.max_tokens

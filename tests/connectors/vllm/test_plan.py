@@ -3,7 +3,7 @@
 import pytest
 
 from connectors.vllm.owner import Owner
-from connectors.vllm.plan import LOAD_S, LOOKUP_S, Copy, Plan, Scheduled
+from connectors.vllm.plan import LOAD_S, LOOKUP_S, Copy, Plan, Scheduled, Step
 
 BLOCKS = tuple(range(100, 120))
 
@@ -48,7 +48,8 @@ class Bench:
         self.plan.loaded("a", num_chunks - num_computed // 4, num_chunks)
 
     def run(self, num_computed, num_scheduled, request_id="a"):
-        return self.plan.step({request_id: Scheduled(num_computed, num_scheduled, lambda: BLOCKS)})
+        running = {request_id: Scheduled(num_computed, num_scheduled, lambda: BLOCKS)}
+        return Step(self.plan.take_loads(), self.plan.saves(running))
 
     def free(self):
         return sorted(self.plan._load_slots), sorted(self.plan._save_slots)
