@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import logging
-import os
-import sys
 import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from codec import KVArray
+from connectors.niceness import go_last
 from kvstore import Identity, KVStore
 
 _log = logging.getLogger(__name__)
-_NICENESS = 10  # the engine's threads go first when cores are short
 
 
 @dataclass(frozen=True)
@@ -74,8 +72,7 @@ class SaveQueue:
         self._thread.join()
 
     def _run(self) -> None:
-        if sys.platform == "linux":
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+        go_last()
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting or self._closed)

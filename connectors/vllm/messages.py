@@ -6,7 +6,7 @@ A message is JSON, a line feed, and token ids as little-endian uint32.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from multiprocessing.connection import Connection
 from typing import Any
@@ -28,6 +28,16 @@ def receive(connection: Connection) -> tuple[str, dict[str, Any], list[int]]:
     head, _, packed = connection.recv_bytes().partition(b"\n")
     fields = json.loads(head)
     return fields.pop("kind"), fields, np.frombuffer(packed, "<u4").tolist()
+
+
+def incoming(connection: Connection) -> Iterator[tuple[str, dict[str, Any], list[int]]]:
+    """Messages as they come, until the other side is gone."""
+    while True:
+        try:
+            message = receive(connection)
+        except (EOFError, OSError):
+            return
+        yield message
 
 
 def owner_to_json(owner: Owner) -> dict[str, Any]:

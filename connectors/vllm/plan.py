@@ -217,21 +217,23 @@ class Plan:
         end = request.start + len(request.slots) * self._chunk_tokens
         if request.start <= num_computed < end:
             return end - num_computed
-        self._release(request)  # the engine's own cache has grown past it, or no longer reaches it
+        self._release(request_id, request)  # the engine's own cache has grown past it, or no longer reaches it
         if num_computed < request.start and self._finds:
             request.phase, request.since_s = Phase.FOUND, math.inf
             return self.available(request_id, num_computed)
         return 0
 
     def _give_up(self, request_id: str, request: _Request) -> None:
+        self._store.forget(request_id)
+        self._release(request_id, request)
+        request.reads = False
+
+    def _release(self, request_id: str, request: _Request) -> None:
+        """Its slots are free, or will be when the store has ended the load that fills them."""
         if request.phase is Phase.LOADING:
             self._abandoned.setdefault(request_id, deque()).append(request.slots)
-            request.slots = []
-        self._store.forget(request_id)
-        request.phase, request.reads = Phase.NOTHING, False
-
-    def _release(self, request: _Request) -> None:
-        self._load_slots.extend(request.slots)
+        else:
+            self._load_slots.extend(request.slots)
         request.slots, request.phase = [], Phase.NOTHING
 
     def allocated(self, request_id: str, blocks: Sequence[int], num_external: int) -> None:
@@ -246,7 +248,7 @@ class Plan:
             self._copying[self._loads[-1].number] = request.slots
             self.counts["tokens_promised"] += num_external
             request.slots = []
-        self._release(request)
+        self._release(request_id, request)
         request.phase = Phase.RUNNING
 
     def _copies(self, request: _Request, computed: int, blocks: Sequence[int]) -> list[Copy]:
@@ -333,7 +335,6 @@ class Plan:
         if request is not None:
             self.counts["chunks_not_saved"] += max(request.computed - request.held, 0) if self._saves else 0
             self._give_up(request_id, request)
-            self._release(request)
 
     # What the store says.
 
@@ -369,9 +370,9 @@ class Plan:
     def store_ended(self) -> None:
         """Nothing will be found, loaded or saved any more."""
         self._finds = self._saves = False
-        for request in self._requests.values():
+        for request_id, request in self._requests.items():
             if request.phase in (Phase.FINDING, Phase.FOUND, Phase.LOADING):
-                self._release(request)
+                self._release(request_id, request)
         for abandoned in self._abandoned.values():
             for slots in abandoned:
                 self._load_slots.extend(slots)

@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from codec import KVSpec
-from connectors.vllm.messages import owner_to_json, receive, send
+from connectors.vllm.messages import incoming, owner_to_json, receive, send
 from connectors.vllm.owner import Owner
 from connectors.vllm.staging import Shared
 
@@ -81,12 +81,9 @@ class StoreClient:
                 self.alive = False
 
     def _receive_all(self) -> None:
-        try:
-            while True:
-                kind, fields, _ = receive(self._connection)
-                self._incoming.put((kind, fields))
-        except (EOFError, OSError):
-            self.alive = False
+        for kind, fields, _ in incoming(self._connection):
+            self._incoming.put((kind, fields))
+        self.alive = False
 
     def replies(self) -> list[tuple[str, dict[str, Any]]]:
         """Kind and fields of everything that came since it was asked last."""

@@ -20,16 +20,16 @@ from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
-from codec import Frame, KVSpec, decode_chunk, encode_chunk
+from codec import Frame, KVArray, KVSpec, decode_chunk, encode_chunk
+from connectors.niceness import go_last
 from connectors.settings import build_store, load_settings
-from connectors.vllm.messages import owner_from_json, receive, send
+from connectors.vllm.messages import incoming, owner_from_json, receive, send
 from connectors.vllm.owner import Owner
 from connectors.vllm.staging import Shared, Staging
 from kvstore import DECODERS, Identity, KVStore, PrefixMatch
 
 _log = logging.getLogger(__name__)
 _ENGINE_CORES = 2  # that vLLM's scheduler and a worker keep busy, waiting for each other
-_NICENESS = 10  # of saving: the engine's threads go first when cores are short
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,9 @@ class _Rank:
 
     spec: KVSpec
     staging: Staging
+
+    def rooms(self, slots: Sequence[int]) -> list[KVArray]:
+        return [self.staging.slots[slot] for slot in slots]
 
 
 @dataclass
@@ -55,21 +58,25 @@ class StoreProcess:
         self._found: dict[str, _Found] = {}
         self._sending = threading.Lock()
         self._loader = ThreadPoolExecutor(1, "kvstore-load")
-        self._saver = ThreadPoolExecutor(1, "kvstore-save", initializer=_be_nice)
-        self._handlers = {"find": self._find, "load": self._load, "save": self._save, "forget": self._forget}
-        self._handlers["computed"] = self._computed
+        self._saver = ThreadPoolExecutor(1, "kvstore-save", initializer=go_last)
+        self._handlers = {
+            "find": self._find,
+            "load": self._load,
+            "save": self._save,
+            "forget": self._forget,
+            "computed": self._computed,
+        }
 
     def serve(self) -> None:
         """Returns when the engine has closed its end, and all it gave is saved."""
         try:
-            while True:
-                kind, fields, tokens = receive(self._connection)
+            for kind, fields, tokens in incoming(self._connection):
                 self._handlers[kind](fields, tokens)
-        except (EOFError, OSError):
+        finally:
             for found in self._found.values():
                 found.forgotten.set()
-        self._loader.shutdown()
-        self._saver.shutdown()
+            self._loader.shutdown()
+            self._saver.shutdown()
 
     def _reply(self, kind: str, **fields: Any) -> None:
         with self._sending:
@@ -93,11 +100,9 @@ class StoreProcess:
             found.forgotten.set()
 
     def _load(self, fields: dict[str, Any], _: Sequence[int]) -> None:
-        found = self._found[fields["request"]]
-        self._loader.submit(partial(self._load_now, found, fields["request"], fields))
+        self._loader.submit(partial(self._load_now, self._found[fields["request"]], **fields))
 
-    def _load_now(self, found: _Found, request: str, fields: dict[str, Any]) -> None:
-        start, num_tokens, slots = fields["start"], fields["num_tokens"], fields["slots"]
+    def _load_now(self, found: _Found, request: str, start: int, num_tokens: int, slots: Sequence[int]) -> None:
         held, loaded = start // self._store.chunk_tokens, 0
         try:
             matches = [match.behind(start).first(len(slots)) for match in found.matches]
@@ -123,38 +128,31 @@ class StoreProcess:
             return forgotten.is_set() or time.monotonic() > until_s
 
         return min(
-            self._store.load_chunks(match, [rank.staging.slots[slot] for slot in slots], stopped)
+            self._store.load_chunks(match, rank.rooms(slots), stopped)
             for rank, match in zip(self._ranks, matches, strict=True)
         )
 
     def _save(self, fields: dict[str, Any], tokens: Sequence[int]) -> None:
-        self._saver.submit(partial(self._save_now, owner_from_json(fields["owner"]), tokens, fields["slots"], fields))
+        owner = owner_from_json(fields["owner"])
+        self._saver.submit(partial(self._save_now, fields["job"], owner, tokens, fields["slots"]))
 
-    def _save_now(self, owner: Owner, tokens: Sequence[int], slots: Sequence[int], fields: dict[str, Any]) -> None:
+    def _save_now(self, job: int, owner: Owner, tokens: Sequence[int], slots: Sequence[int]) -> None:
         kept = False
         try:
             start = len(tokens) - len(slots) * self._store.chunk_tokens
-            declined = 0
-            for rank in self._ranks:
-                chunks = [rank.staging.slots[slot] for slot in slots]
-                identity = self._identity(rank, owner)
-                declined += self._store.save_chunks(identity, tokens, chunks, start, owner.multimodal).declined
-            kept = not declined
+            saved = [
+                self._store.save_chunks(self._identity(rank, owner), tokens, rank.rooms(slots), start, owner.multimodal)
+                for rank in self._ranks
+            ]
+            kept = not any(of_rank.declined for of_rank in saved)
         except Exception:  # whatever it is, the next one is tried
             self._store.metrics.count("saves_failed")
             _log.exception("saving %d chunks failed", len(slots))
-        self._reply("saved", job=fields["job"], kept=kept, counts=self._store.metrics.snapshot())
+        self._reply("saved", job=job, kept=kept, counts=self._store.metrics.snapshot())
 
     def _computed(self, fields: dict[str, Any], _: Sequence[int]) -> None:
         for rank in self._ranks:
-            self._store.cost.computed(
-                rank.spec.fingerprint(), fields["num_tokens"], fields["context"], fields["seconds"]
-            )
-
-
-def _be_nice() -> None:
-    if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+            self._store.cost.computed(rank.spec.fingerprint(), **fields)
 
 
 def _open(fields: dict[str, Any]) -> tuple[KVStore, list[_Rank]]:

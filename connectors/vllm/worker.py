@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Mapping
 
 import torch
@@ -89,5 +88,5 @@ class WorkerSide:
 
     def take_done(self) -> Done | None:
         """Jobs done since it was asked last."""
-        done, self._done = self._done, Done(Counter(), Counter())
+        done, self._done = self._done, Done()
         return done if done.copied or done.failed else None
