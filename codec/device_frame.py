@@ -27,6 +27,10 @@ class DeviceFrame:
     header: FrameHeader
     data: torch.Tensor
 
+    def __len__(self) -> int:
+        """Bytes of the frame."""
+        return len(self.data)
+
     def section(self, name: str, dtype: np.dtype[Any] | type, shape: tuple[int, ...] | None = None) -> torch.Tensor:
         """As `Frame.section`, on the device and unverified. Whoever writes to it writes to the frame."""
         section = self.header.sections.get(name)

@@ -83,12 +83,11 @@ class CostModel:
     def computing_s(self, model: str, num_tokens: int, context: int = 0) -> float:
         """Seconds to expect for computing a prompt of `num_tokens` behind its first `context`; endless if unknown."""
         computing = self._of(self._computing, model)
-        rest = max(num_tokens - context, 1)
-        return computing.seconds(_attention(rest, context)) if computing.rates else math.inf
+        return computing.seconds(_behind(context, num_tokens)) if computing.rates else math.inf
 
     def loading_s(self, model: str, held: Sequence[Held], quality: str, chunk_tokens: int) -> float:
         """Seconds to expect until these chunks are loaded at that quality; 0 for what was not measured yet."""
-        return max(finishes(self._step(model, quality, chunk, chunk_tokens) for chunk in held), default=0.0)
+        return self._ready_s(model, held, quality, chunk_tokens)[-1]
 
     def plan(
         self,
@@ -108,12 +107,12 @@ class CostModel:
         """
         computing = self._of(self._computing, model)
         rest_s = [
-            computing.seconds(_attention(max(num_tokens - begin, 1), begin))
+            computing.seconds(_behind(begin, num_tokens))
             for begin in range(context, context + (len(held) + 1) * chunk_tokens, chunk_tokens)
         ]
         plans = []
         for quality in qualities:
-            ready_s = [0.0, *finishes(self._step(model, quality, chunk, chunk_tokens) for chunk in held)]
+            ready_s = self._ready_s(model, held, quality, chunk_tokens)
             expected_s = [ready + rest for ready, rest in zip(ready_s, rest_s, strict=True)]
             cuts = range(len(held), -1, -1)  # of two as soon the one that loads more
             cut = min(cuts, key=expected_s.__getitem__) if computing.rates else len(held)
@@ -139,6 +138,10 @@ class CostModel:
         """The chunk that was due has been loaded, or not at all, in that time."""
         with self._lock:
             self._owed_s = seconds
+
+    def _ready_s(self, model: str, held: Sequence[Held], quality: str, chunk_tokens: int) -> list[float]:
+        """Seconds until none, one, two, ... of the chunks are loaded."""
+        return [0.0, *finishes(self._step(model, quality, chunk, chunk_tokens) for chunk in held)]
 
     def _step(self, model: str, quality: str, chunk: Held, chunk_tokens: int) -> tuple[float, float]:
         get_s = self._of(self._getting, chunk.tier).seconds((1.0, chunk.num_bytes[quality]))
@@ -168,3 +171,8 @@ class AlwaysLoad(CostModel):
 def _attention(num_tokens: int, context: int) -> tuple[float, float, float]:
     """One call, its tokens, and its pairs of a token and one that it attends to."""
     return 1.0, num_tokens, num_tokens * (context + (num_tokens + 1) / 2)
+
+
+def _behind(context: int, num_tokens: int) -> tuple[float, float, float]:
+    """Of what is left of a prompt behind its first `context` tokens: the last token is always computed."""
+    return _attention(max(num_tokens - context, 1), context)

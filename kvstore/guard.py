@@ -14,7 +14,7 @@ from kvstore.tier import Tier
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
-_READING, _WRITING = ("match", "get", "get_on_device", "entry"), ("put", "touch", "pin")  # a full disk reads on
+_READING, _WRITING = ("match", "get", "peek", "get_on_device", "entry"), ("put", "touch", "pin")  # a full disk reads on
 _SLOW_S = 5.0  # a read that takes longer is as bad as one that fails
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import Any, TypeVar
 
 import torch
 
@@ -19,6 +20,8 @@ from kvstore.key import ChunkKey
 from kvstore.metrics import Metrics
 from kvstore.send_down import SendDown
 from kvstore.tier import NO_TERMS, Entry, Frame, Terms, Tier
+
+Read = TypeVar("Read", memoryview, DeviceFrame)
 
 
 class Tiers(Tier):
@@ -66,34 +69,27 @@ class Tiers(Tier):
         return runs
 
     def get(self, key: ChunkKey) -> memoryview | None:
-        for depth, tier in enumerate(self.tiers):
-            started_s = time.perf_counter()
-            frame = self._ask(tier, None, tier.get, key)
-            if frame is not None:
-                self._cost.got(tier.name, len(frame), time.perf_counter() - started_s)
-                if depth:
-                    self._promote(key, frame, tier, self.tiers[:depth])
-                return frame
-        return None
+        depth, frame = self._first(lambda tier: tier.get, key)
+        if frame is not None and depth:
+            self._promote(key, frame, self.tiers[depth], self.tiers[:depth])
+        return frame
 
     def peek(self, key: ChunkKey, num_bytes: int) -> memoryview | None:
         """From the fastest tier that holds it; nothing is promoted."""
-        for tier in self.tiers:
-            started_s = time.perf_counter()
-            begun = self._ask(tier, None, tier.peek, key, num_bytes)
-            if begun is not None:
-                self._cost.got(tier.name, len(begun), time.perf_counter() - started_s)
-                return begun
-        return None
+        return self._first(lambda tier: tier.peek, key, num_bytes)[1]
 
     def get_on_device(self, key: ChunkKey, device: torch.device) -> DeviceFrame | None:
-        for tier in self.tiers:
+        return self._first(lambda tier: tier.get_on_device, key, device)[1]
+
+    def _first(self, reading: Callable[[Tier], Callable[..., Read | None]], *arguments: Any) -> tuple[int, Read | None]:
+        """What the fastest tier gives that has it, and which one that is; what that took is measured."""
+        for depth, tier in enumerate(self.tiers):
             started_s = time.perf_counter()
-            frame = self._ask(tier, None, tier.get_on_device, key, device)
-            if frame is not None:
-                self._cost.got(tier.name, frame.header.num_bytes, time.perf_counter() - started_s)
-                return frame
-        return None
+            found = self._ask(tier, None, reading(tier), *arguments)
+            if found is not None:
+                self._cost.got(tier.name, len(found), time.perf_counter() - started_s)
+                return depth, found
+        return 0, None
 
     def prefetch(self, keys: Sequence[ChunkKey]) -> int:
         """Copies frames to the fastest tier in the background; how many of the leading ones will be looked at.
