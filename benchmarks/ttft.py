@@ -23,7 +23,7 @@ import torch
 from rich.progress import Progress
 
 from benchmarks.codecs import codecs_named, profiles_from
-from benchmarks.report import Check, at_least, at_most, parser, publish
+from benchmarks.report import Check, at_least, at_most, interval_of_median, parser, publish
 from codec import Codec, Profile, register
 from connectors.hf import CachedModel, spec_of, ttft
 from connectors.hf.default_profile import default_profile
@@ -191,10 +191,8 @@ def _unseen_pair(
 
 
 def _overhead_row(what: str, pairs: Sequence[tuple[float, ...]], tokens: int) -> dict[str, Any]:
-    """Median of the pairs' ratios, with a bootstrapped 95 % interval."""
+    """Median of the pairs' ratios."""
     ratios = [ours / none - 1 for none, ours in pairs]
-    chosen = random.Random(0)
-    medians = sorted(statistics.median(chosen.choices(ratios, k=len(ratios))) for _ in range(2000))
     return {
         "nothing to reuse": what,
         "tokens": tokens,
@@ -202,8 +200,7 @@ def _overhead_row(what: str, pairs: Sequence[tuple[float, ...]], tokens: int) ->
         "none_s": statistics.median(none for none, _ in pairs),
         "store_s": statistics.median(ours for _, ours in pairs),
         "overhead": statistics.median(ratios),
-        "ci95_low": medians[50],
-        "ci95_high": medians[1949],
+        **interval_of_median(ratios),
     }
 
 

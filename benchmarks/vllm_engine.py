@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
@@ -13,7 +14,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-_ENVIRONMENT = {
+from kvstore import DiskTier
+from kvstore.writer_lock import BlockingWriter
+
+ENVIRONMENT = {
     "VLLM_CPU_OMP_THREADS_BIND": "0",  # else any connector changes how many threads vLLM's CPU backend takes
     "VLLM_CPU_KVCACHE_SPACE": "2",
     "VLLM_LOGGING_LEVEL": "ERROR",
@@ -41,7 +45,7 @@ class Engine(AbstractContextManager["Engine"]):
         environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.vllm_engine", json.dumps(job)],
-            env={**environment, **_ENVIRONMENT},
+            env={**environment, **ENVIRONMENT},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -78,6 +82,17 @@ class Engine(AbstractContextManager["Engine"]):
         assert self._process.stdin is not None, "it was asked for"
         self._process.stdin.close()
         self._process.wait()
+
+
+def wait_for_saves(directory: Path, timeout_s: float = 120.0) -> None:
+    """Until the last engine's store process, which goes on saving, has closed its store. Raises TimeoutError."""
+    until_s = time.monotonic() + timeout_s
+    while time.monotonic() < until_s:
+        try:
+            return DiskTier(directory, 1 << 40).close()
+        except BlockingWriter:
+            time.sleep(0.2)
+    raise TimeoutError(f"{directory} is still being written")
 
 
 def main() -> None:

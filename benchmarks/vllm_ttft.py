@@ -14,7 +14,6 @@ begins alike; ours starts with what an earlier engine has saved of the shared be
 from __future__ import annotations
 
 import argparse
-import math
 import statistics
 import tempfile
 import time
@@ -25,13 +24,12 @@ from typing import Any, TypeAlias
 from rich.progress import Progress
 from transformers import AutoTokenizer
 
-from benchmarks.report import Check, at_least, at_most, parser, publish
-from benchmarks.vllm_engine import Answer, Engine
+from benchmarks.disk_directory import disk_bytes
+from benchmarks.report import Check, at_least, at_most, interval_of_median, parser, publish
+from benchmarks.vllm_engine import Answer, Engine, wait_for_saves
 from connectors.hf.models import demo_model_dir, fast_dtype
 from connectors.hf.prompts import shipped_document
 from connectors.page_cache import drop_from_page_cache
-from kvstore import DiskTier
-from kvstore.writer_lock import BlockingWriter
 
 _GIB = 1 << 30
 _OWN = "vLLM's prefix cache"
@@ -77,14 +75,7 @@ class Bench:
         return {"kv_connector": "KVStoreConnector", "kv_role": "kv_both", "kv_connector_extra_config": given}
 
     def saved(self, directory: str) -> None:
-        """Returns when the last engine's saves in the store are done: its writer is gone."""
-        while True:
-            try:
-                DiskTier(self.disk / directory, 16 * _GIB).close()
-            except BlockingWriter:
-                time.sleep(0.2)
-            else:
-                return
+        wait_for_saves(self.disk / directory)
 
     def prompt(self, length: int) -> list[int]:
         """One that shares no beginning with any before."""
@@ -140,7 +131,7 @@ def _ttft(bench: Bench, codecs: Sequence[str]) -> list[dict[str, Any]]:
             saving = _pass(engine, prompts)
         bench.saved(codec)
         rows += _rows("kvstore", "computed, saved", codec, saving, computed, own)
-        num_bytes = _bytes_of(bench.disk / codec / "segments") / _stored_tokens(prompts)
+        num_bytes = disk_bytes(bench.disk / codec / "segments") / _stored_tokens(prompts)
         with bench.engine(f"{codec}, shared memory", both) as engine:
             rows += _rows("kvstore", "shared memory", codec, _pass(engine, prompts), computed, own, num_bytes)
         bench.saved(codec)
@@ -162,7 +153,7 @@ def _example(bench: Bench, prompts: _Prompts, computed: _Answers, own: _Answers)
     with bench.engine("ExampleConnector, saving", config) as engine:
         rows = _rows("ExampleConnector", "computed, saved", "", _pass(engine, prompts), computed, own)
     drop_from_page_cache(directory)
-    num_bytes = _bytes_of(directory) / _stored_tokens(prompts)
+    num_bytes = disk_bytes(directory) / _stored_tokens(prompts)
     with bench.engine("ExampleConnector, disk", config) as engine:
         return rows + _rows("ExampleConnector", "disk", "", _pass(engine, prompts), computed, own, num_bytes)
 
@@ -204,11 +195,6 @@ def _median(answers: Sequence[Answer]) -> float:
     return statistics.median(answer.first_token_s for answer in answers)
 
 
-def _bytes_of(directory: Path) -> int:
-    """On the disk: segments are made longer than they are full."""
-    return sum(path.stat().st_blocks * 512 for path in directory.rglob("*") if path.is_file())
-
-
 def _stored_tokens(prompts: _Prompts) -> int:
     return sum(length // _BLOCK * _BLOCK * len(given) for length, given in prompts.items())
 
@@ -227,7 +213,6 @@ def _overhead(bench: Bench) -> list[dict[str, Any]]:
                 time.sleep(_REST_S)
             ratios.append(seconds["with"][-1] / seconds["without"][-1])
     bench.saved("unseen")
-    low, high = _interval(ratios)
     return [
         {
             "corpus": "nothing to reuse",
@@ -236,17 +221,9 @@ def _overhead(bench: Bench) -> list[dict[str, Any]]:
             "without_s": statistics.median(seconds["without"]),
             "with_s": statistics.median(seconds["with"]),
             "overhead": statistics.median(ratios) - 1,
-            "low": low - 1,
-            "high": high - 1,
+            **interval_of_median([ratio - 1 for ratio in ratios]),
         }
     ]
-
-
-def _interval(ratios: Sequence[float]) -> tuple[float, float]:
-    """Of the median, at 95 %: ranks as a coin would give them."""
-    ranked, half = sorted(ratios), 0.98 * math.sqrt(len(ratios))
-    low, high = math.floor((len(ratios) - 1) / 2 - half), math.ceil((len(ratios) - 1) / 2 + half)
-    return ranked[max(low, 0)], ranked[min(high, len(ratios) - 1)]
 
 
 def _mixed(bench: Bench) -> list[dict[str, Any]]:

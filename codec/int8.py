@@ -15,6 +15,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+from codec import int8_kernels
 from codec.codable import codable
 from codec.codec import LayerCodec, ReadSection, ReadTensor
 from codec.errors import CorruptFrame
@@ -62,27 +63,27 @@ def _quantize(name: str, tensor: torch.Tensor, shared_axis: int) -> dict[str, np
 def _dequantize(name: str, read: ReadSection, out: torch.Tensor, shared_axis: int) -> None:
     heads, tokens, dim = out.shape
     steps_shape = (heads, 1, dim) if shared_axis == 1 else (heads, tokens, 1)
-    x = read(f"{name}.codes", np.uint8, (heads, tokens, dim)).astype(np.float32)
+    codes = read(f"{name}.codes", np.uint8, (heads, tokens, dim))
     scale, low = (read(f"{name}.{part}", np.float32, steps_shape) for part in ("scale", "low"))
-    _require_finite(scale, low, out.dtype)
-    x *= scale
-    x += low
-    if out.element_size() == 4 and out.device.type == "cpu":
-        out.numpy()[...] = x
+    if not _stays_finite(int8_kernels.farthest(scale, low, _STEPS), out.dtype):
+        raise CorruptFrame(_SENSELESS)
+    to_room = int8_kernels.per_channel if shared_axis == 1 else int8_kernels.per_token
+    if out.dtype == torch.float32 and out.device.type == "cpu":
+        to_room(codes, scale, low, out.numpy())
     else:
+        x = np.empty(codes.shape, np.float32)
+        to_room(codes, scale, low, x)
         out.copy_(torch.from_numpy(x))
 
 
-@np.errstate(over="ignore", invalid="ignore")
-def _require_finite(scale: np.ndarray, low: np.ndarray, dtype: torch.dtype) -> None:
-    """Raises CorruptFrame unless the first and the last code, and so every code, is a finite number of `dtype`."""
-    ends = torch.from_numpy(np.stack([low, scale * np.float32(_STEPS) + low])).to(dtype)
-    if not (scale.min() >= 0 and ends.isfinite().all()):
-        raise CorruptFrame(_SENSELESS)
+def _stays_finite(magnitude: float, dtype: torch.dtype) -> bool:
+    """Whether it, which is not negative, is less than half a unit in the last place beyond the dtype's largest."""
+    kind = torch.finfo(dtype)
+    return magnitude < kind.max * (1 + kind.eps / 2 / (2 - kind.eps))
 
 
 def _dequantize_on_device(name: str, read: ReadTensor, out: torch.Tensor, shared_axis: int) -> torch.Tensor:
-    """Whether all numbers are finite, as `_require_finite` has it: a bool on the device, which is not waited for."""
+    """Whether all numbers are finite, at either end of the codes: a bool on the device, which is not waited for."""
     heads, tokens, dim = out.shape
     steps_shape = (heads, 1, dim) if shared_axis == 1 else (heads, tokens, 1)
     codes = read(f"{name}.codes", np.uint8, (heads, tokens, dim))

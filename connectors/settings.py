@@ -26,7 +26,6 @@ from codec import KVSpec, UnknownCodec, codec_class
 from connectors.byte_size import parse_bytes
 from connectors.codec_choice import AUTO, choose_codec
 from kvstore import (
-    DECODERS,
     DEFAULT_CHUNK_TOKENS,
     AlwaysLoad,
     CostModel,
@@ -182,11 +181,10 @@ def build_store(
     spec: KVSpec | None = None,
     metrics: Metrics | None = None,
     writes: bool = True,
-    decoders: int = DECODERS,
 ) -> KVStore:
     """The store that the settings describe, open; close it after use.
 
-    Unless it `writes`, its directories are left to another process to write. `decoders` as for `KVStore`.
+    Unless it `writes`, its directories are left to another process to write.
 
     `spec` is the model's that will be served: without it, no profile is looked for and codec `auto` is
     `lossless`, unless the settings name a profile. Raises TierUnavailable when the disk tier's directory
@@ -198,7 +196,7 @@ def build_store(
     file = Path(store.profile).expanduser() if store.profile else None
     try:
         codec = choose_codec(store.codec, store.quality, file, store.profile_directory, spec, held)
-        cost = CostModel(decoders) if store.load == AUTO else AlwaysLoad(decoders)
+        cost = CostModel() if store.load == AUTO else AlwaysLoad()
         admission = SecondSight() if store.admission == SECOND else None
         ttl_s, target_s = store.ttl_s or math.inf, store.target_ttft_s or math.inf
         return KVStore(
@@ -210,7 +208,6 @@ def build_store(
             admission=admission,
             cost=cost,
             target_s=target_s,
-            decoders=decoders,
         )
     except BaseException:
         held.close()

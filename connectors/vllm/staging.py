@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import mmap
 import os
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from codec import KVArray, KVSpec
 
 _ALIGNMENT = 4096
+_MADV_POPULATE_WRITE = 23  # Linux 5.14
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Staging:
             size = num_slots * slot_bytes(spec, chunk_tokens)
             if os.fstat(descriptor).st_size < size:
                 raise OSError(f"the staging memory is shorter than {num_slots} slots of {chunk_tokens} tokens")
-            self.memory = torch.frombuffer(mmap.mmap(descriptor, size), dtype=torch.uint8)
+            self.memory = torch.frombuffer(_populated(mmap.mmap(descriptor, size)), dtype=torch.uint8)
         except BaseException:
             os.close(descriptor)
             raise
@@ -44,8 +47,10 @@ class Staging:
 
     @classmethod
     def create(cls, num_bytes: int, spec: KVSpec, chunk_tokens: int) -> Staging:
-        """As many slots as go into `num_bytes`. Pages are taken from the system as they are used."""
+        """As many slots as go into `num_bytes`. Raises OSError when the system has not that much memory left."""
         num_slots = max(num_bytes // slot_bytes(spec, chunk_tokens), 1)
+        if num_bytes > (available := _available_bytes()):  # taking it would have Linux end some process
+            raise OSError(f"staging.capacity_bytes is {num_bytes}, and there are {available} bytes of memory left")
         descriptor = os.memfd_create("kvstore-staging", os.MFD_CLOEXEC)
         os.ftruncate(descriptor, num_slots * slot_bytes(spec, chunk_tokens))
         return cls(descriptor, num_slots, spec, chunk_tokens)
@@ -58,6 +63,20 @@ class Staging:
     @property
     def shared(self) -> Shared:
         return Shared(f"/proc/{os.getpid()}/fd/{self.descriptor}", len(self.slots))
+
+
+def _populated(memory: mmap.mmap) -> mmap.mmap:
+    """With all its pages, large ones where there are: a request that had them come in would wait for thousands."""
+    for advice in (mmap.MADV_HUGEPAGE, _MADV_POPULATE_WRITE):
+        with suppress(OSError):  # this kernel has no such advice
+            memory.madvise(advice)
+    return memory
+
+
+def _available_bytes() -> int:
+    """Memory that can be had without swapping, as Linux sees it."""
+    fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    return int(fields["MemAvailable"].removesuffix(" kB")) * 1024
 
 
 def slot_bytes(spec: KVSpec, chunk_tokens: int) -> int:

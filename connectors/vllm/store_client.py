@@ -47,7 +47,9 @@ class StoreClient:
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 env={**os.environ, "OMP_NUM_THREADS": "1"},  # its threads are its own, one for each chunk
-                start_new_session=True,  # what ends the engine's processes leaves it the time to save
+                # Ctrl-C leaves it the time to save; in a session of its own Linux would give half of a core to the
+                # worker that only waits there, however often that yields it
+                process_group=0,
             )
         self._connection = Connection(ours.detach())
         self._outgoing: queue.SimpleQueue[Message | None] = queue.SimpleQueue()

@@ -9,7 +9,6 @@ engine's processes. When the engine is gone, what it gave to be saved is saved, 
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import threading
 import time
@@ -26,10 +25,9 @@ from connectors.settings import build_store, load_settings
 from connectors.vllm.messages import incoming, owner_from_json, receive, send
 from connectors.vllm.owner import Owner
 from connectors.vllm.staging import Shared, Staging
-from kvstore import DECODERS, Identity, KVStore, PrefixMatch
+from kvstore import Identity, KVStore, PrefixMatch
 
 _log = logging.getLogger(__name__)
-_ENGINE_CORES = 2  # that vLLM's scheduler and a worker keep busy, waiting for each other
 
 
 @dataclass(frozen=True)
@@ -89,10 +87,15 @@ class StoreProcess:
         return self._store.identity(rank.spec, owner.tenant, owner.lora)
 
     def _find(self, fields: dict[str, Any], tokens: Sequence[int]) -> None:
-        owner = owner_from_json(fields["owner"])
-        matches = [self._store.match(self._identity(rank, owner), tokens, owner.multimodal) for rank in self._ranks]
-        held = min(len(match.keys) for match in matches)
-        self._found[fields["request"]] = _Found([match.first(held) for match in matches])
+        held = 0
+        try:
+            owner = owner_from_json(fields["owner"])
+            matches = [self._store.match(self._identity(rank, owner), tokens, owner.multimodal) for rank in self._ranks]
+            held = min(len(match.keys) for match in matches)
+            self._found[fields["request"]] = _Found([match.first(held) for match in matches])
+        except Exception:  # whatever it is, the next one is answered
+            self._store.metrics.count("finds_failed")
+            _log.exception("finding a prompt of %d tokens failed", len(tokens))
         self._reply("found", request=fields["request"], held=held)
 
     def _forget(self, fields: dict[str, Any], _: Sequence[int]) -> None:
@@ -162,9 +165,7 @@ def _open(fields: dict[str, Any]) -> tuple[KVStore, list[_Rank]]:
         Staging.open(Shared(**rank["shared"]), spec, settings.store.chunk_tokens)
         for rank, spec in zip(fields["ranks"], specs, strict=True)
     ]
-    # threads that hand the interpreter to each other wait long where nobody leaves them a core
-    decoders = min(max((os.cpu_count() or 1) - _ENGINE_CORES, 1), DECODERS)
-    store = build_store(settings, specs[0], writes=fields["saves"], decoders=decoders)
+    store = build_store(settings, specs[0], writes=fields["saves"])
     return store, [_Rank(*pair) for pair in zip(specs, stagings, strict=True)]
 
 

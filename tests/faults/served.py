@@ -21,11 +21,14 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from transformers import AutoTokenizer
+
 from connectors.hf.corpora import musique
+from connectors.hf.models import demo_model_dir
 from tests.bars import counting_progress
 from tests.connectors.vllm.real_engine import BLOCK, connector, engine
 from tests.connectors.vllm.real_server import Server
-from tests.real import DATA, real_model
+from tests.real import DATA
 
 _LONGEST, _ANSWER = 640, 8
 _HELD_BYTES = 150_000_000  # some thirty prompts
@@ -96,7 +99,7 @@ class Faults:
 
 def main():
     arguments = _arguments()
-    choose, tokenizer = random.Random(arguments.seed), real_model_tokenizer()
+    choose, tokenizer = random.Random(arguments.seed), AutoTokenizer.from_pretrained(demo_model_dir())
     texts = [passages.text for passages in musique(DATA / "rag/musique_100.json")]
     prompts = [
         tokenizer(text).input_ids[start : start + choose.randrange(BLOCK + 2, _LONGEST)]
@@ -146,12 +149,6 @@ def _together(server, prompts, counts):
         answers = [clients.submit(server.answer, prompt, _ANSWER) for prompt in prompts]
     counts["answers together"] += len(prompts)
     return [repr(answer.exception()) for answer in answers if answer.exception() is not None]
-
-
-def real_model_tokenizer():
-    from connectors.hf.models import fast_dtype
-
-    return real_model(fast_dtype())[1]
 
 
 def _arguments():

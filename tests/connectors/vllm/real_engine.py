@@ -1,7 +1,6 @@
 """The real engine on the real model, in a process of its own, over a store in a directory."""
 
 import os
-import time
 from importlib.util import find_spec
 
 import pytest
@@ -9,13 +8,11 @@ import pytest
 from benchmarks.vllm_engine import Engine
 from connectors.hf.models import demo_model_dir, fast_dtype
 from connectors.hf.prompts import shipped_document
-from kvstore import DiskTier
-from kvstore.writer_lock import BlockingWriter
 from tests.real import real_model
 
 BLOCK = 128
-DTYPE = str(fast_dtype()).removeprefix("torch.")
 CAPACITY = 1 << 32
+DTYPE = str(fast_dtype()).removeprefix("torch.")
 
 
 def require_vllm():
@@ -48,17 +45,6 @@ def connector(directory, role="kv_both", **settings):
 def engine(kv_transfer_config=None, **options):
     options = {"max_model_len": 1024, "max_num_batched_tokens": 256, **options}
     return Engine(demo_model_dir(), DTYPE, kv_transfer_config, **options)
-
-
-def wait_for_saves(directory, timeout_s=60):
-    """Until the engine's store process, which goes on saving, has closed the store."""
-    until_s = time.monotonic() + timeout_s
-    while time.monotonic() < until_s:
-        try:
-            return DiskTier(directory, CAPACITY).close()
-        except BlockingWriter:
-            time.sleep(0.2)
-    raise TimeoutError(f"{directory} is still being written")
 
 
 def one_by_one(engine, prompts, num_tokens=16):

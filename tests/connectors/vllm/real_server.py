@@ -13,16 +13,14 @@ import urllib.request
 
 from openai import OpenAI
 
+from benchmarks.vllm_engine import ENVIRONMENT
 from connectors.hf.models import demo_model_dir
 from tests.connectors.vllm.real_engine import DTYPE
 
-ENVIRONMENT = {
+_OWN_ENVIRONMENT = {
     "VLLM_CPU_KVCACHE_SPACE": "1",
-    "VLLM_CPU_OMP_THREADS_BIND": "0",
     "VLLM_LOGGING_LEVEL": "WARNING",
-    "VLLM_NO_USAGE_STATS": "1",
     "VLLM_SERVER_DEV_MODE": "1",  # has a page that empties vLLM's own prefix cache
-    "HF_HUB_OFFLINE": "1",
 }
 START_S = 180
 
@@ -42,7 +40,7 @@ class Server:
         given = [part for name, value in options.items() for part in (f"--{name}", str(value))]
         self.process = subprocess.Popen(
             [*command, "--enforce-eager", "--enable-prompt-tokens-details", *given],
-            env={**environment, **ENVIRONMENT},
+            env={**environment, **ENVIRONMENT, **_OWN_ENVIRONMENT},
             stdout=log,
             stderr=log,
         )

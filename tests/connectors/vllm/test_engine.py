@@ -9,6 +9,7 @@ import shutil
 import pytest
 import torch
 
+from benchmarks.vllm_engine import wait_for_saves
 from connectors.hf import CachedModel
 from connectors.hf.models import fast_dtype
 from connectors.settings import DiskSettings, MemorySettings, Settings, StoreSettings
@@ -19,7 +20,6 @@ from tests.connectors.vllm.real_engine import (
     one_by_one,
     prompts_of,
     require_vllm,
-    wait_for_saves,
     whole_blocks,
 )
 from tests.real import real_model

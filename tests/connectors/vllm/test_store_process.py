@@ -7,11 +7,11 @@ import time
 
 import pytest
 
+from benchmarks.vllm_engine import wait_for_saves
 from connectors.vllm.owner import Owner
 from connectors.vllm.staging import Shared, Staging
 from connectors.vllm.store_client import RankMemory, StoreClient
 from kvstore import LoRA, Multimodal
-from tests.connectors.vllm.real_engine import wait_for_saves
 from tests.kv import SPEC, bits, kv_of_any_bits
 
 CHUNK = 4
@@ -156,11 +156,13 @@ def test_a_store_that_cannot_be_opened_says_why(staging, tmp_path):
         client.close()
 
 
-def test_staging_that_is_gone_or_too_short_is_refused(staging):
+def test_staging_that_is_gone_too_short_or_too_much_is_refused(staging):
     with pytest.raises(OSError, match="shorter"):
         Staging.open(Shared(staging.shared.path, staging.shared.num_slots + 1000), SPEC, CHUNK)
     with pytest.raises(OSError, match="No such file"):
         Staging.open(Shared("/proc/self/fd/9999", 1), SPEC, CHUNK)
+    with pytest.raises(OSError, match="bytes of memory left"):
+        Staging.create(1 << 50, SPEC, CHUNK)
 
 
 def test_both_ends_of_staging_see_the_same_slots(staging):
