@@ -95,7 +95,7 @@ def main() -> None:
         tempfile.TemporaryDirectory(dir="/dev/shm", prefix="kvstore-vllm-") as shared,
     ):
         bench = Bench(arguments, Path(disk), Path(shared), progress)
-        rows = _ttft(bench, arguments.codecs.split(","))
+        rows = _ttft(bench, [codec for codec in arguments.codecs.split(",") if codec])
         rows += _overhead(bench) if bench.pairs else []
         rows += _mixed(bench) if arguments.mixed else []
     publish("vllm_ttft", rows, _checks(rows), arguments.json)
