@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from kvstore import DiskTier
+from kvstore.writer_lock import BlockingWriter
 
 _MEMORY = {"tmpfs", "ramfs", "devtmpfs", "hugetlbfs"}
 
@@ -33,3 +37,14 @@ def file_system(path: Path) -> str:
 def disk_bytes(directory: Path) -> int:
     """What its files take on the disk, holes not counted."""
     return sum(512 * path.stat().st_blocks for path in directory.rglob("*") if path.is_file())
+
+
+def wait_for_saves(directory: Path, timeout_s: float = 120.0) -> None:
+    """Until the last engine's store process, which goes on saving, has closed its store. Raises TimeoutError."""
+    until_s = time.monotonic() + timeout_s
+    while time.monotonic() < until_s:
+        try:
+            return DiskTier(directory, 1 << 40).close()
+        except BlockingWriter:
+            time.sleep(0.2)
+    raise TimeoutError(f"{directory} is still being written")

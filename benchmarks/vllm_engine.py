@@ -1,4 +1,7 @@
-"""A vLLM engine in a process of its own, asked line by line: `Engine` is the asking end, `main` the other one."""
+"""A vLLM engine in a process of its own, asked line by line: `Engine` is the asking end, `main` the other one.
+
+It imports nothing of ours: vLLM for CPUs does not start in a process that has numba loaded.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,12 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-
-from kvstore import DiskTier
-from kvstore.writer_lock import BlockingWriter
 
 ENVIRONMENT = {
     "VLLM_CPU_OMP_THREADS_BIND": "0",  # else any connector changes how many threads vLLM's CPU backend takes
@@ -82,17 +81,6 @@ class Engine(AbstractContextManager["Engine"]):
         assert self._process.stdin is not None, "it was asked for"
         self._process.stdin.close()
         self._process.wait()
-
-
-def wait_for_saves(directory: Path, timeout_s: float = 120.0) -> None:
-    """Until the last engine's store process, which goes on saving, has closed its store. Raises TimeoutError."""
-    until_s = time.monotonic() + timeout_s
-    while time.monotonic() < until_s:
-        try:
-            return DiskTier(directory, 1 << 40).close()
-        except BlockingWriter:
-            time.sleep(0.2)
-    raise TimeoutError(f"{directory} is still being written")
 
 
 def main() -> None:

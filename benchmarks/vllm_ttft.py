@@ -24,9 +24,9 @@ from typing import Any, TypeAlias
 from rich.progress import Progress
 from transformers import AutoTokenizer
 
-from benchmarks.disk_directory import disk_bytes
+from benchmarks.disk_directory import disk_bytes, wait_for_saves
 from benchmarks.report import Check, at_least, at_most, interval_of_median, parser, publish
-from benchmarks.vllm_engine import Answer, Engine, wait_for_saves
+from benchmarks.vllm_engine import Answer, Engine
 from connectors.hf.models import demo_model_dir, fast_dtype
 from connectors.hf.prompts import shipped_document
 from connectors.page_cache import drop_from_page_cache

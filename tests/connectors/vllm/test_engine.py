@@ -9,7 +9,7 @@ import shutil
 import pytest
 import torch
 
-from benchmarks.vllm_engine import wait_for_saves
+from benchmarks.disk_directory import wait_for_saves
 from connectors.hf import CachedModel
 from connectors.hf.models import fast_dtype
 from connectors.settings import DiskSettings, MemorySettings, Settings, StoreSettings

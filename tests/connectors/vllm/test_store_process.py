@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from benchmarks.vllm_engine import wait_for_saves
+from benchmarks.disk_directory import wait_for_saves
 from connectors.vllm.owner import Owner
 from connectors.vllm.staging import Shared, Staging
 from connectors.vllm.store_client import RankMemory, StoreClient
