@@ -126,7 +126,9 @@ class CachedModel:
             self.store.metrics.count("requests_bypassed")
             _log.info("a request goes past the store: %s", reason)
             return self.model.generate(inputs, **kwargs)
-        prefix = self._load(request, segments)
+        only = request.rows[0].token_ids if len(request.rows) == 1 else None
+        layout = Layout(tuple(only), tuple(segments)) if only and segments else None
+        prefix = self._load(request, layout)
         self.store.metrics.count(
             "tokens_computed", sum(len(row.token_ids) for row in request.rows) - sum(prefix.loaded)
         )
@@ -141,18 +143,15 @@ class CachedModel:
             self._save_answers(request, prefix.cache, output)
         return output
 
-    def _load(self, request: Request, segments: Sequence[tuple[int, int]]) -> Prefix:
+    def _load(self, request: Request, layout: Layout | None) -> Prefix:
         """What of the prompts is sooner loaded than computed. Whatever goes wrong there, the engine goes on."""
         try:
             matches = [self.store.match(self._identity, row.token_ids) for row in request.rows]
             planned = [
                 self.store.plan(match, len(row.token_ids)) for match, row in zip(matches, request.rows, strict=True)
             ]
-            if segments and self.blender is not None and len(request.rows) == 1:
-                layout = Layout(tuple(request.rows[0].token_ids), tuple(segments))
-                if (blended := self.blender.load(request, layout, planned[0])) is not None:
-                    return blended
-            return load_prefix(self.model, self.store, self.spec, request, planned)
+            blended = layout and self.blender and self.blender.load(request, layout, planned[0])
+            return blended or load_prefix(self.model, self.store, self.spec, request, planned)
         except Exception:
             self.store.metrics.count("loads_failed")
             _log.exception("loading failed for %d prompts", len(request.rows))
