@@ -11,6 +11,7 @@ NAMES = {
     "chunks_declined": "chunks no tier took",
     "saves_dropped": "saves dropped because the queue was full",
     "saves_failed": "saves that raised; the log has the error",
+    "finds_failed": "prompts whose look-up raised; the log has the error and they were computed",
     "chunks_loaded": "chunks read, verified and decoded",
     "tokens_loaded": "tokens delivered from the store",
     "tokens_computed": "prompt tokens the engine had to compute",

@@ -131,6 +131,17 @@ def test_chunks_that_vanish_between_find_and_load_are_not_loaded(staging, opened
     assert (kind, fields["loaded"], fields["held"]) == ("loaded", 0, 0)
 
 
+def test_a_look_up_that_raises_finds_nothing_and_the_next_is_answered(staging, opened, tmp_path):
+    client = opened(tmp_path)
+    fill(staging, [0])
+    client.save(1, Owner(), TOKENS[:CHUNK], [0])
+    reply(client)
+    client.find("a", Owner(multimodal=(Multimodal("picture", "nowhere", 5),)), TOKENS)
+    assert reply(client) == ("found", {"request": "a", "held": 0})
+    client.find("b", Owner(), TOKENS)
+    assert reply(client) == ("found", {"request": "b", "held": 1})
+
+
 def test_its_death_is_noticed_and_nothing_raises(opened, tmp_path):
     client = opened(tmp_path)
     os.kill(client._process.pid, signal.SIGKILL)
