@@ -28,7 +28,8 @@ def layout_of_parts(tokenizer: Any, parts: Sequence[str | Segment], add_special_
 
 
 def layout_of_text(tokenizer: Any, text: str, separator: str, add_special_tokens: bool = True) -> Layout:
-    """Of a text whose segments stand between two separators, which stay in the prompt.
+    """Of a text whose segments stand between two separators, which stay in the prompt: best lines of their own, since
+    many tokenizers join a space to the word behind it.
 
     Raises InvalidRequest when the separator is empty or the tokenizer does not tell where its tokens stand.
     """
