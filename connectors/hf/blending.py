@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 from transformers import PreTrainedModel
 
-from blend import Deviation, Fusion, Layout, Library, Selector, Shares
+from blend import SELECTORS, Deviation, Fusion, Layout, Library, Selector, Shares
+from blend.gate import Verdict
+from codec import Codec, KVSpec
+from connectors.codec_choice import gate_path
 from connectors.hf.fusing import compute_runs, fuse, require_fusing
 from connectors.hf.prefix import Prefix, empty_buffers, no_prefix, row_array
 from connectors.hf.request import Request
-from kvstore import Identity, KVStore, PrefixMatch
+from kvstore import Identity, InvalidRequest, KVStore, PrefixMatch
 
+_log = logging.getLogger(__name__)
 _PACKED_TOKENS = 1024  # of several segments, computed in one forward pass
+DEFAULT_SELECTOR = Deviation
+
+
+def sink_of(tokenizer: Any) -> tuple[int, ...]:
+    """What stands before a segment while it is computed, unless somebody says otherwise: the token texts begin with."""
+    return () if tokenizer.bos_token_id is None else (tokenizer.bos_token_id,)
 
 
 @dataclass(frozen=True)
@@ -21,9 +34,26 @@ class Blending:
     """How prompts are blended."""
 
     shares: Shares
-    selector: Selector = field(default_factory=Deviation)
+    selector: Selector = field(default_factory=DEFAULT_SELECTOR)
     behind: tuple[int, ...] = ()
     """Token ids that stand before a segment while it is computed."""
+
+
+def passed_gate(directory: Path | None, spec: KVSpec, codec: Codec) -> Blending | None:
+    """How the gate lets this model be blended in this codec; None where it has not said so."""
+    if directory is None or not (path := gate_path(directory, spec)).exists():
+        return None
+    try:
+        verdict = Verdict.load(path)
+    except (OSError, InvalidRequest) as error:
+        _log.warning("prompts are not blended: %s", error)
+        return None
+    passed = verdict.passed
+    same = (verdict.spec, verdict.codec) == (spec.fingerprint(), codec.identity())
+    if passed is None or not same or verdict.selector not in SELECTORS:
+        _log.warning("prompts are not blended: %s is of another model, codec or selector, or did not pass", path)
+        return None
+    return Blending(Shares(passed.share, passed.share), SELECTORS[verdict.selector](), verdict.behind)
 
 
 class Blender:
@@ -31,6 +61,7 @@ class Blender:
 
     def __init__(self, model: PreTrainedModel, store: KVStore, identity: Identity, blending: Blending) -> None:
         require_fusing(model, identity.spec)
+        self.identity = identity
         self._model, self._store, self._spec, self._blending = model, store, identity.spec, blending
         self._library = Library(store, identity, blending.behind)
 

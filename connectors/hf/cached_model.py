@@ -19,7 +19,7 @@ from transformers import PreTrainedModel, StoppingCriteria, StoppingCriteriaList
 
 from blend import Layout
 from codec import KVSpec, UnsupportedRotary
-from connectors.hf.blending import Blender, Blending
+from connectors.hf.blending import Blender, Blending, passed_gate
 from connectors.hf.cache import StoreCache
 from connectors.hf.prefix import Prefix, load_prefix, no_prefix
 from connectors.hf.request import Bypass, Request, read_request
@@ -85,6 +85,7 @@ class CachedModel:
     def open(cls, model: PreTrainedModel, settings: Settings | None = None, *, lora: LoRA | None = None) -> Self:
         """The model over the store that the settings describe (by default: file and environment).
 
+        Prompts are blended where the gate has found that this model's answers stay close (`kvstore gate`).
         Under codec `auto` the KV is coded with `transform` where the model's profile is at hand, else without loss.
         Closing it closes that store too. Raises what `load_settings` and `build_store` raise.
         """
@@ -99,6 +100,7 @@ class CachedModel:
                 lora=lora,
                 revision=None if spec is None else spec.revision,  # so that the weights are digested once
                 save_queue_bytes=options.save_queue_bytes,
+                blending=None if spec is None else passed_gate(settings.store.profile_directory, spec, store.codec),
             )
         except BaseException:
             store.close()
