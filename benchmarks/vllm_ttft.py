@@ -3,7 +3,8 @@
 Per prompt length, in seconds to the first token as vLLM measures it: computed in an engine without a connector;
 again in the same engine, from vLLM's own prefix cache; and in engines started anew, with what an earlier one
 has saved: ours from memory shared on the host, and from disk (dropped from the page cache), under each codec;
-vLLM's ExampleConnector from disk (likewise). Medians over prompts that share nothing. Every engine is bound to
+vLLM's ExampleConnector from disk (likewise); and, where it is installed, LMCache's server, from its memory and from
+its files. Medians over prompts that share nothing. Every engine is bound to
 the same threads.
 
 With nothing to reuse: the same unseen prompts to an engine without a connector and to one with ours, in pairs,
@@ -25,6 +26,7 @@ from rich.progress import Progress
 from transformers import AutoTokenizer
 
 from benchmarks.disk_directory import disk_bytes, wait_for_saves
+from benchmarks.lmcache_server import LMCacheServer
 from benchmarks.report import Check, at_least, at_most, interval_of_median, parser, publish
 from benchmarks.vllm_engine import Answer, Engine
 from connectors.hf.models import demo_model_dir, fast_dtype
@@ -139,7 +141,11 @@ def _ttft(bench: Bench, codecs: Sequence[str]) -> list[dict[str, Any]]:
         with bench.engine(f"{codec}, disk", bench.ours(codec, codec)) as engine:
             rows += _rows("kvstore", "disk", codec, _pass(engine, prompts), computed, own, num_bytes)
         bench.saved(codec)
-    return rows + _example(bench, prompts, computed, own)
+    rows += _example(bench, prompts, computed, own)
+    if not LMCacheServer.installed():
+        print("LMCache is not installed: left out")
+        return rows
+    return rows + _lmcache(bench, prompts, computed, own)
 
 
 def _example(bench: Bench, prompts: _Prompts, computed: _Answers, own: _Answers) -> list[dict[str, Any]]:
@@ -156,6 +162,21 @@ def _example(bench: Bench, prompts: _Prompts, computed: _Answers, own: _Answers)
     num_bytes = disk_bytes(directory) / _stored_tokens(prompts)
     with bench.engine("ExampleConnector, disk", config) as engine:
         return rows + _rows("ExampleConnector", "disk", "", _pass(engine, prompts), computed, own, num_bytes)
+
+
+def _lmcache(bench: Bench, prompts: _Prompts, computed: _Answers, own: _Answers) -> list[dict[str, Any]]:
+    """Uncompressed. From memory: a new engine at the same server; from files: a new server too."""
+    directory, log = bench.disk / "lmcache", bench.disk / "lmcache.log"
+    with LMCacheServer(directory, log, _BLOCK) as server:
+        with bench.engine("LMCache, saving", server.connector) as engine:
+            rows = _rows("LMCache", "computed, saved", "", _pass(engine, prompts), computed, own)
+        time.sleep(_REST_S)
+        with bench.engine("LMCache, memory", server.connector) as engine:
+            rows += _rows("LMCache", "memory", "", _pass(engine, prompts), computed, own)
+    drop_from_page_cache(directory)
+    num_bytes = disk_bytes(directory) / _stored_tokens(prompts)
+    with LMCacheServer(directory, log, _BLOCK) as server, bench.engine("LMCache, disk", server.connector) as engine:
+        return rows + _rows("LMCache", "disk", "", _pass(engine, prompts), computed, own, num_bytes)
 
 
 def _pass(engine: Engine, prompts: _Prompts) -> _Answers:
@@ -256,8 +277,23 @@ def _checks(rows: Sequence[Mapping[str, Any]]) -> list[Check]:
     unseen = [row for row in rows if row["corpus"] == "nothing to reuse"]
     return [
         *(check for row in loaded for check in _checks_of(row)),
+        *(check for row in loaded if row["codec"] == "transform" for check in _against_others(row, rows)),
         *(at_most("nothing to reuse: later first token", row["overhead"], 0.01) for row in unseen),
     ]
+
+
+def _against_others(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[Check]:
+    """Sooner than LMCache, from its files and from its memory, and smaller than vLLM's own connector's files."""
+    checks, name = [], f"{row['codec']}, {row['corpus']}, from disk"
+    for other in rows:
+        if other["corpus"] == row["corpus"] and other.get("cached"):
+            if other["system"] == "LMCache":
+                ratio = row["first_token_s"] / other["first_token_s"]
+                checks.append(at_most(f"{name}: of LMCache's, {other['source']}", ratio, 1.0))
+            elif other["system"] == "ExampleConnector":
+                ratio = other["bytes_per_token"] / row["bytes_per_token"]
+                checks.append(at_least(f"{name}: bytes, ExampleConnector's of ours", ratio, 4.0))
+    return checks
 
 
 def _checks_of(row: Mapping[str, Any]) -> list[Check]:
