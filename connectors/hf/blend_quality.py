@@ -45,14 +45,16 @@ def asked_prompts(tokenizer: Any, path: Path, num_passages: int, seed: int = 0) 
         entries = json.loads(path.read_text())
         return [_asked(tokenizer, entry, num_passages, random.Random(f"{seed} {n}")) for n, entry in enumerate(entries)]
     except (ValueError, KeyError, TypeError) as error:
-        raise InvalidRequest(f"{path} is no JSON of questions with `ctxs`, `question` and `answers`: {error}") from error
+        raise InvalidRequest(
+            f"{path} is no JSON of questions with `ctxs`, `question` and `answers`: {error}"
+        ) from error
 
 
 def _asked(tokenizer: Any, entry: dict[str, Any], num_passages: int, chosen: random.Random) -> AskedPrompt:
     contexts = entry["ctxs"] if isinstance(entry["ctxs"], list) else ast.literal_eval(entry["ctxs"])
     passages = chosen.sample(contexts, min(num_passages, len(contexts)))
     segments = [Segment(f"{passage['title']}\n{passage['text']}\n\n") for passage in passages]
-    parts = [_ASKED, *segments, f"Question: {entry['question']}\nAnswer with a few words."]
+    parts: list[str | Segment] = [_ASKED, *segments, f"Question: {entry['question']}\nAnswer with a few words."]
     if getattr(tokenizer, "chat_template", None) is None:
         layout = layout_of_parts(tokenizer, [*parts, "\nAnswer:"])
     else:
@@ -102,9 +104,7 @@ class InFull:
         first = self._model(input_ids=last, past_key_values=prefix.cache, use_cache=True).logits[0, -1]
         taken_s = time.perf_counter() - started_s
         rest = logits_behind(self._model, self._as_ids(self.answer[:-1]), prefix.cache)
-        apart = distortion(
-            self._logits, torch.cat([first[None], rest]), torch.tensor(self.answer, device=rest.device)
-        )
+        apart = distortion(self._logits, torch.cat([first[None], rest]), torch.tensor(self.answer, device=rest.device))
         answer = _greedy(self._model, first, prefix.cache)
         f1 = words_f1(self._said(answer), self.asked.answers)
         same = float(answer == self.answer)
