@@ -55,6 +55,15 @@ class Band:
             begin, start = split, end
         return blocks[0] if len(blocks) == 1 else np.hstack(blocks)
 
+    def weights_of(self, layer: int, spec: KVSpec) -> np.ndarray:
+        """Float32 `[channel, component]`: what a difference in one layer's keys and values, side by side, comes to."""
+        dims = part_dims(spec, self.first, self.end)
+        begin = sum(dims[: 2 * (layer - self.first)])
+        width = sum(dims[2 * (layer - self.first) : 2 * (layer - self.first) + 2])
+        rows = np.zeros((width, sum(dims)), np.float32)
+        rows[:, begin : begin + width] = np.eye(width, dtype=np.float32)
+        return np.hstack([block @ basis.analysis for block, basis in self._blocks(rows)])
+
     def parts(self, kv: KVArray) -> Iterator[torch.Tensor]:
         """Keys `[kv_head, token, dim]`, then values, of one of the band's layers after the other."""
         for layer in range(self.first, self.end):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 
@@ -12,6 +12,7 @@ from codec.errors import CorruptFrame, SpecMismatch
 from codec.frame import Frame, FrameHeader, pack
 from codec.kv_array import KVArray
 from codec.registry import codec_from
+from codec.rotary import rotary_of_layers
 
 
 def encode_chunk(codec: Codec, kv: KVArray, key: str, start: int) -> bytearray:
@@ -23,7 +24,9 @@ def encode_chunk(codec: Codec, kv: KVArray, key: str, start: int) -> bytearray:
 def decode_chunk(frame: Frame, out: KVArray, start: int | None = None, quality: str | None = None) -> None:
     """Decodes the whole frame into `out`, keys for positions from `start` on.
 
-    `start` is where the frame was taken from unless given; any other position takes a `movable` codec.
+    `start` is where the frame was taken from unless given. Codecs that are not `movable` decode for that place; keys
+    are then turned to where they are wanted, which rounds them once more, and raises UnsupportedRotary where they
+    cannot be.
     `quality` is the frame's own unless given; another one takes a codec whose frames hold it (`Codec.coarser`).
     ValueError is raised where the codec is none.
 
@@ -40,8 +43,13 @@ def decode_layers(frame: Frame, out: KVArray, start: int | None = None, quality:
 
     A reader may compute with them before it asks for more.
     """
-    codec, to = _codec_and_place(frame.header, out, start, quality)
-    yield from codec.decode(frame.section, out, frame.header.start, to)
+    codec, taken_from, to = _codec_and_places(frame.header, out, start, quality)
+    there = 0
+    for num_layers in codec.decode(frame.section, out, taken_from, to if codec.movable else taken_from):
+        if not codec.movable:
+            _move(out, range(there, num_layers), taken_from, to)
+        there = num_layers
+        yield num_layers
 
 
 def decode_chunk_on_device(frame: DeviceFrame, out: KVArray, start: int | None = None) -> bool:
@@ -49,9 +57,11 @@ def decode_chunk_on_device(frame: DeviceFrame, out: KVArray, start: int | None =
 
     False, with `out` part-written at most, when the codec cannot, or the device has no memory for it.
     """
-    codec, to = _codec_and_place(frame.header, out, start, None)
+    codec, taken_from, to = _codec_and_places(frame.header, out, start, None)
     try:
-        decoded = codec.decode_on_device(frame.section, out, frame.header.start, to)
+        decoded = codec.decode_on_device(frame.section, out, taken_from, to if codec.movable else taken_from)
+        if decoded and not codec.movable:
+            _move(out, range(out.spec.num_layers), taken_from, to)
     except torch.OutOfMemoryError:
         return False
     if frame.data.is_cuda:
@@ -59,17 +69,28 @@ def decode_chunk_on_device(frame: DeviceFrame, out: KVArray, start: int | None =
     return decoded
 
 
-def _codec_and_place(header: FrameHeader, out: KVArray, start: int | None, quality: str | None) -> tuple[Codec, int]:
-    """What decodes a frame into `out`, and the position for which. Raises as `decode_chunk`."""
+def _move(out: KVArray, layers: Iterable[int], start: int, to: int) -> None:
+    """Keys that are there for positions from `start` on, to positions from `to` on."""
+    if start == to:
+        return
+    rotary = rotary_of_layers(out.spec)
+    for layer in layers:
+        out.keys[layer].copy_(rotary[layer].move(out.keys[layer], start, to))
+
+
+def _codec_and_places(
+    header: FrameHeader, out: KVArray, start: int | None, quality: str | None
+) -> tuple[Codec, int, int]:
+    """What decodes a frame into `out`, the position it was taken from, and the one for which it is wanted.
+
+    Raises as `decode_chunk`.
+    """
     if header.spec_fingerprint != out.spec.fingerprint():
         raise SpecMismatch(f"the frame's spec is {header.spec_fingerprint[:12]}, not {out.spec.fingerprint()[:12]}")
     if header.num_tokens != out.num_tokens:
         raise CorruptFrame(f"the frame holds {header.num_tokens} tokens, expected {out.num_tokens}")
     codec = _reader(header, quality).for_spec(out.spec)
-    to = header.start if start is None else start
-    if to != header.start and not codec.movable:
-        raise ValueError(f"{codec.id} keeps keys as they were at position {header.start}; they cannot come at {to}")
-    return codec, to
+    return codec, header.start, header.start if start is None else start
 
 
 def bytes_needed(header: FrameHeader, quality: str | None = None) -> int:

@@ -32,7 +32,7 @@ class Codec(ABC):
     lossless: ClassVar[bool]
     """True promises that decoding returns the bits that were encoded."""
     movable: ClassVar[bool] = False
-    """True: keys are stored without their rotary embedding and come back for any position."""
+    """True: keys are stored without their rotary embedding and come back for any position, at no further loss."""
 
     def params(self) -> dict[str, Any]:
         """JSON-able parameters a decoder needs; part of every frame. None, unless a codec says otherwise."""

@@ -24,7 +24,7 @@ from codec.column_tables import ColumnTables
 from codec.emphasis import Emphasis
 from codec.errors import CorruptFrame, MissingProfile, SpecMismatch
 from codec.frame import Buffer, Frame, pack
-from codec.rotary import Rotary
+from codec.rotary import Rotary, rotary_of_layers
 from codec.spec import KVSpec
 
 _KIND = "transform.profile"
@@ -57,8 +57,7 @@ class Profile:
     @cached_property
     def rotary(self) -> tuple[Rotary, ...]:
         """By layer."""
-        groups = {id(group): Rotary.of(group) for group in self.spec.groups}
-        return tuple(groups[id(group)] for group in self.spec.group_of)
+        return rotary_of_layers(self.spec)
 
     def __post_init__(self) -> None:
         _ = self.rotary

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from codec.errors import KVCacheError
-from codec.spec import LayerGroup
+from codec.spec import KVSpec, LayerGroup
 
 _ALWAYS = {"rope_type", "type", "rope_theta", "partial_rotary_factor", "max_position_embeddings"}
 _LLAMA3 = {"factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"}
@@ -71,6 +71,12 @@ class Rotary:
         back = self.scaling**-2
         return _turned(keys, cos * back, sin * -back)
 
+    def take_off_at(self, keys: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """As `take_off`, of keys that stand at these positions, int64 `[token]`."""
+        angles = positions.float()[:, None] * self.frequencies.to(positions.device)
+        back = 1 / self.scaling
+        return _turned(keys, angles.cos() * back, angles.sin() * -back)
+
     def move(self, keys: torch.Tensor, start: int, to: int) -> torch.Tensor:
         """Keys embedded for positions from `start` on, embedded for positions from `to` on, in float32."""
         return self.put_on(self.take_off(keys, start), to)
@@ -82,6 +88,13 @@ class Rotary:
 
 
 NO_ROTARY = Rotary(torch.empty(0))
+
+
+@lru_cache(maxsize=16)
+def rotary_of_layers(spec: KVSpec) -> tuple[Rotary, ...]:
+    """By layer. Raises UnsupportedRotary as `Rotary.of`."""
+    groups = {id(group): Rotary.of(group) for group in spec.groups}
+    return tuple(groups[id(group)] for group in spec.group_of)
 
 
 def _turned(keys: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:

@@ -37,6 +37,11 @@ def profile_path(directory: Path, spec: KVSpec) -> Path:
     return directory / f"{name}-{spec.fingerprint()[:12]}.safetensors"
 
 
+def gate_path(directory: Path, spec: KVSpec) -> Path:
+    """Where the gate's verdict on that very spec is kept."""
+    return profile_path(directory, spec).with_suffix(".gate.json")
+
+
 def profile_at_hand(directory: Path, spec: KVSpec) -> Profile | None:
     """The profile in the directory that was calibrated on that very spec; one that is damaged is none."""
     path = profile_path(directory, spec)

@@ -74,6 +74,8 @@ class Identity:
     chunk_tokens: int
     tenant: str = ""
     lora: LoRA | None = None
+    behind: tuple[int, ...] = ()
+    """Tokens that stood before the first one when the KV was computed, where that is not the beginning of a prompt."""
 
     @cached_property
     def root(self) -> bytes:
@@ -84,6 +86,7 @@ class Identity:
             "chunk_tokens": self.chunk_tokens,
             "tenant": self.tenant,
             "lora": asdict(self.lora) if self.lora else None,
+            **({"behind": self.behind} if self.behind else {}),
         }
         text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(_DOMAIN + text.encode()).digest()

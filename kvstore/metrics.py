@@ -17,6 +17,8 @@ NAMES = {
     "tokens_computed": "prompt tokens the engine had to compute",
     "tokens_not_loaded": "prompt tokens held and computed all the same, because that was expected to be sooner",
     "loads_failed": "loads that raised; the log has the error and the engine computed instead",
+    "requests_blended": "prompts of which segments were reused behind other text than they were computed behind",
+    "tokens_blended": "tokens of segments in those prompts, some of them computed again",
     "chunks_vanished": "chunks matched and gone when they were loaded",
     "chunks_corrupt": "chunks that failed a check and were quarantined",
     "profiles_missing": "chunks not decoded because their profile was not to be had",

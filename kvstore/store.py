@@ -12,6 +12,7 @@ A profile that the codec needs is kept by the tiers before the first frame that 
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 import time
@@ -70,8 +71,8 @@ class PrefixMatch:
 
     @property
     def start(self) -> int:
-        """The position of its first token."""
-        return len(self.before) * self.identity.chunk_tokens
+        """The position at which its first token stood when its KV was computed."""
+        return len(self.identity.behind) + len(self.before) * self.identity.chunk_tokens
 
     @property
     def num_tokens(self) -> int:
@@ -136,6 +137,14 @@ class KVStore:
         fingerprint = profile_named(codec.id, codec.params())
         self._profile = None if fingerprint is None else registered(fingerprint)
         self._profile_kept = False
+
+    def in_chunks_of(self, num_tokens: int) -> KVStore:
+        """The same store for chunks of another length: the same tiers, codec and metrics, closed with this one."""
+        if num_tokens <= 0:
+            raise InvalidRequest(f"a chunk of {num_tokens} tokens holds none")
+        other = copy.copy(self)
+        other.chunk_tokens = num_tokens
+        return other
 
     def identity(self, spec: KVSpec, tenant: str = "", lora: LoRA | None = None) -> Identity:
         """Who asks, for which KV, in this store's codec and chunk size."""
@@ -230,11 +239,16 @@ class KVStore:
         return self.load_chunks(match, self._chunks_of(out, len(match.keys))) * self.chunk_tokens
 
     def load_chunks(
-        self, match: PrefixMatch, rooms: Sequence[KVArray], stopped: Callable[[], bool] = lambda: False
+        self,
+        match: PrefixMatch,
+        rooms: Sequence[KVArray],
+        stopped: Callable[[], bool] = lambda: False,
+        to: int | None = None,
     ) -> int:
         """As `load`, each chunk into a room of its own; returns how many chunks are delivered.
 
-        The rooms after those may have been overwritten. Asked before every chunk, `stopped` ends it early.
+        The rooms after those may have been overwritten. Asked before every chunk, `stopped` ends it early. Keys come
+        for positions from `to` on: from where they were computed unless given.
         Raises InvalidRequest when the rooms are fewer than the chunks, of another length, spec, codec or chunk size.
         """
         self._require_own(match.identity)
@@ -251,7 +265,8 @@ class KVStore:
         def decode(index: int, found: tuple[str | None, memoryview | DeviceFrame | None]) -> bool:
             quality, data = found
             start = match.start + index * self.chunk_tokens
-            return self._decode(match.keys[index], start, data, rooms[index], quality)
+            place = start if to is None else to + index * self.chunk_tokens
+            return self._decode(match.keys[index], start, data, rooms[index], quality, place)
 
         loaded = 0
         for decoding in in_order(range(len(match.keys)), read, decode, self._decoders):
@@ -306,6 +321,7 @@ class KVStore:
         data: memoryview | DeviceFrame | None,
         out: KVArray,
         quality: str | None = None,
+        to: int | None = None,
     ) -> bool:
         """A chunk into `out`, which has its length; False when it is gone. Raises when it is not whole.
 
@@ -321,9 +337,9 @@ class KVStore:
             raise CorruptFrame(f"the frame is coded with {frame.header.codec}, asked for was {self.codec.id}")
         find_profile(self.tier, frame.header.codec, frame.header.codec_params)
         if isinstance(frame, Frame):
-            decode_chunk(frame, out, quality=quality)
-        elif not decode_chunk_on_device(frame, out):
-            return self._decode(key, start, self.tier.get(key), out)
+            decode_chunk(frame, out, to, quality)
+        elif not decode_chunk_on_device(frame, out, to):
+            return self._decode(key, start, self.tier.get(key), out, to=to)
         self._learn_shares(frame.header)
         taken_s = time.perf_counter() - started_s
         name = quality or next(iter(self._shares), self.codec.id)
@@ -393,7 +409,8 @@ class KVStore:
         keys = chunk_keys(identity, token_ids[: start + len(chunks) * self.chunk_tokens], multimodal)
         held, first = self.tier.match(keys), start // self.chunk_tokens
         terms = Terms(identity.tenant, self._clock() + self._ttl_s)
-        saved = self._save_from(held, keys, chunks[held - first :], terms, pace) if held >= first else 0
+        at = len(identity.behind) + held * self.chunk_tokens
+        saved = self._save_from(keys, held, chunks[held - first :], at, terms, pace) if held >= first else 0
         result = Saved(saved, held, len(keys) - held - saved)
         self.metrics.count("chunks_saved", result.saved)
         self.metrics.count("chunks_held", result.held)
@@ -402,18 +419,21 @@ class KVStore:
 
     def _save_from(
         self,
-        first: int,
         keys: Sequence[ChunkKey],
+        first: int,
         chunks: Sequence[KVArray],
+        start: int,
         terms: Terms,
         pace: Callable[[], object],
     ) -> int:
-        """Encodes and puts `keys` from `first` on, whose KV `chunks` are; how many of them a tier took."""
+        """Encodes and puts `keys` from `first` on, whose KV `chunks` are, from position `start` on; how many of them a
+        tier took."""
         self._keep_profile()
         saved, group = 0, []
         for index, chunk in enumerate(chunks, first):
             pace()
-            group.append((keys[index], encode_chunk(self.codec, chunk, str(keys[index]), index * self.chunk_tokens)))
+            at = start + (index - first) * self.chunk_tokens
+            group.append((keys[index], encode_chunk(self.codec, chunk, str(keys[index]), at)))
             if index + 1 == len(keys) or sum(len(frame) for _, frame in group) >= _SAVE_GROUP_BYTES:
                 stored = self.tier.put(group, keys[: index + 1 - len(group)], terms)
                 saved += stored

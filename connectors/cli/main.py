@@ -14,6 +14,7 @@ from connectors.cli.demo import demo
 from connectors.cli.du import du
 from connectors.cli.evict import evict
 from connectors.cli.exporting import export
+from connectors.cli.gate import gate
 from connectors.cli.importing import import_chunks
 from connectors.cli.ls import ls
 from connectors.cli.pin import pin, unpin
@@ -62,3 +63,4 @@ app.command("unpin")(unpin)
 app.command("export")(export)
 app.command("import")(import_chunks)
 app.command("calibrate")(calibrate)
+app.command("gate")(gate)

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
 import torch
 from transformers import PreTrainedModel, StoppingCriteria, StoppingCriteriaList
 
-from codec import KVSpec
+from blend import Layout
+from codec import KVSpec, UnsupportedRotary
+from connectors.hf.blending import Blender, Blending, passed_gate
 from connectors.hf.cache import StoreCache
 from connectors.hf.prefix import Prefix, load_prefix, no_prefix
 from connectors.hf.request import Bypass, Request, read_request
@@ -49,6 +52,7 @@ class CachedModel:
         lora: LoRA | None = None,
         revision: str | None = None,
         save_queue_bytes: int = _DEFAULT_QUEUE_BYTES,
+        blending: Blending | None = None,
     ) -> None:
         """`tenant`: nothing is ever found across tenants. `lora`: the adapter that is active in `model`.
 
@@ -70,11 +74,18 @@ class CachedModel:
         self._identity = store.identity(self.spec, tenant, lora)
         self._max_exact_tokens = max_exact_tokens(model)
         self._queue = SaveQueue(store, save_queue_bytes)
+        self.blender: Blender | None = None
+        if blending is not None:
+            try:
+                self.blender = Blender(model, store, self._identity, blending)
+            except (UnsupportedModel, UnsupportedRotary) as error:
+                _log.warning("prompts are not blended: %s", error)
 
     @classmethod
     def open(cls, model: PreTrainedModel, settings: Settings | None = None, *, lora: LoRA | None = None) -> Self:
         """The model over the store that the settings describe (by default: file and environment).
 
+        Prompts are blended where the gate has found that this model's answers stay close (`kvstore gate`).
         Under codec `auto` the KV is coded with `transform` where the model's profile is at hand, else without loss.
         Closing it closes that store too. Raises what `load_settings` and `build_store` raise.
         """
@@ -89,6 +100,7 @@ class CachedModel:
                 lora=lora,
                 revision=None if spec is None else spec.revision,  # so that the weights are digested once
                 save_queue_bytes=options.save_queue_bytes,
+                blending=None if spec is None else passed_gate(settings.store.profile_directory, spec, store.codec),
             )
         except BaseException:
             store.close()
@@ -99,8 +111,15 @@ class CachedModel:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["model"], name)
 
-    def generate(self, inputs: torch.Tensor | None = None, **kwargs: Any) -> Any:
-        """As the model's own `generate`: same arguments, same results, sooner where a prefix is held."""
+    def generate(
+        self, inputs: torch.Tensor | None = None, *, segments: Sequence[tuple[int, int]] = (), **kwargs: Any
+    ) -> Any:
+        """As the model's own `generate`: same arguments, same results, sooner where a prefix is held.
+
+        `segments`, of a single prompt, are the runs `[start, end)` of its tokens that may be reused from wherever
+        they stood before, when blending is on: the answer is then close to what it would be, as far as the gate
+        found that it is.
+        """
         if self.unsupported is not None:
             return self.model.generate(inputs, **kwargs)
         try:
@@ -109,29 +128,32 @@ class CachedModel:
             self.store.metrics.count("requests_bypassed")
             _log.info("a request goes past the store: %s", reason)
             return self.model.generate(inputs, **kwargs)
-        prefix = self._load(request)
+        only = request.rows[0].token_ids if len(request.rows) == 1 else None
+        layout = Layout(tuple(only), tuple(segments)) if only and segments else None
+        prefix = self._load(request, layout)
         self.store.metrics.count(
             "tokens_computed", sum(len(row.token_ids) for row in request.rows) - sum(prefix.loaded)
         )
         if request.copies > 1 and prefix.cache.get_seq_length():
             prefix.cache.batch_repeat_interleave(request.copies)
-        save = _FirstToken(self, request, prefix.cache, prefix.loaded)
+        save = _FirstToken(self, request, prefix)
         criteria = StoppingCriteriaList([*(kwargs.get("stopping_criteria") or ()), save])
         own = {"past_key_values": prefix.cache, "stopping_criteria": criteria}
         with save:
             output = self.model.generate(inputs, **{**kwargs, **own})
-        if not request.reorders:
+        if prefix.exact and not request.reorders:
             self._save_answers(request, prefix.cache, output)
         return output
 
-    def _load(self, request: Request) -> Prefix:
+    def _load(self, request: Request, layout: Layout | None) -> Prefix:
         """What of the prompts is sooner loaded than computed. Whatever goes wrong there, the engine goes on."""
         try:
             matches = [self.store.match(self._identity, row.token_ids) for row in request.rows]
             planned = [
                 self.store.plan(match, len(row.token_ids)) for match, row in zip(matches, request.rows, strict=True)
             ]
-            return load_prefix(self.model, self.store, self.spec, request, planned)
+            blended = layout and self.blender and self.blender.load(request, layout, planned[0])
+            return blended or load_prefix(self.model, self.store, self.spec, request, planned)
         except Exception:
             self.store.metrics.count("loads_failed")
             _log.exception("loading failed for %d prompts", len(request.rows))
@@ -191,9 +213,9 @@ class _FirstToken(StoppingCriteria):
     Entered, it has saving rest until then.
     """
 
-    def __init__(self, model: CachedModel, request: Request, cache: StoreCache, loaded: tuple[int, ...]) -> None:
-        self._model, self._request, self._cache, self._loaded = model, request, cache, loaded
-        self._context = cache.get_seq_length()
+    def __init__(self, model: CachedModel, request: Request, prefix: Prefix) -> None:
+        self._model, self._request, self._prefix = model, request, prefix
+        self._context = prefix.cache.get_seq_length()
         self._started_s = time.perf_counter()
         self._called = False
 
@@ -202,8 +224,10 @@ class _FirstToken(StoppingCriteria):
             self._called = True
             self._model._queue.busy(-1)
             self._report()
-            for index, (row, loaded) in enumerate(zip(self._request.rows, self._loaded, strict=True)):
-                self._model._save(row.token_ids, self._cache, index * self._request.copies, row.pad, loaded)
+            for index, (row, loaded) in enumerate(zip(self._request.rows, self._prefix.loaded, strict=True)):
+                if self._prefix.exact:
+                    cache, number = self._prefix.cache, index * self._request.copies
+                    self._model._save(row.token_ids, cache, number, row.pad, loaded)
         return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)
 
     def __enter__(self) -> Self:
@@ -216,7 +240,7 @@ class _FirstToken(StoppingCriteria):
 
     def _report(self) -> None:
         """Of single prompts: a batch's rows take more together, and less each, than a plan for one asks about."""
-        if len(self._request.rows) * self._request.copies == 1:
+        if self._prefix.exact and len(self._request.rows) * self._request.copies == 1:
             num_tokens = self._request.num_columns - self._context
             seconds = time.perf_counter() - self._started_s
             self._model.store.cost.computed(self._model.spec.fingerprint(), num_tokens, self._context, seconds)

@@ -30,6 +30,8 @@ class Prefix:
 
     cache: StoreCache
     loaded: tuple[int, ...]
+    exact: bool = True
+    """Whether what is computed behind it is what would be computed without the store, and so may be saved."""
 
 
 def no_prefix(model: PreTrainedModel, request: Request) -> Prefix:
@@ -45,9 +47,9 @@ def load_prefix(
     prefix = no_prefix(model, request)
     if not any(match.keys for match in matches):
         return prefix
-    buffers = _empty_buffers(spec, request, model.device)
+    buffers = empty_buffers(spec, request, model.device)
     loaded = tuple(
-        store.load_into(match, _row_array(spec, buffers, index, row.pad, match.num_tokens)) if match.keys else 0
+        store.load_into(match, row_array(spec, buffers, index, row.pad, match.num_tokens)) if match.keys else 0
         for index, (row, match) in enumerate(zip(request.rows, matches, strict=True))
     )
     usable = [min(tokens, len(row.token_ids) - 1) for row, tokens in zip(request.rows, loaded, strict=True)]
@@ -61,7 +63,7 @@ def load_prefix(
     return Prefix(prefix.cache, loaded)
 
 
-def _empty_buffers(spec: KVSpec, request: Request, device: torch.device) -> Buffers:
+def empty_buffers(spec: KVSpec, request: Request, device: torch.device) -> Buffers:
     """Per layer `[row, kv_head, column, dim]`, zeroed where there is padding: masked NaNs would still spread.
 
     On the CPU all layers are views of one numpy block, which numpy asks the kernel to back with huge
@@ -83,7 +85,7 @@ def _empty_buffers(spec: KVSpec, request: Request, device: torch.device) -> Buff
     return list(zip(tensors[::2], tensors[1::2], strict=True))
 
 
-def _row_array(spec: KVSpec, buffers: Buffers, row: int, start: int, num_tokens: int) -> KVArray:
+def row_array(spec: KVSpec, buffers: Buffers, row: int, start: int, num_tokens: int) -> KVArray:
     columns = slice(start, start + num_tokens)
     keys = tuple(keys[row, :, columns] for keys, _ in buffers)
     return KVArray(spec, keys, tuple(values[row, :, columns] for _, values in buffers))

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from codec import (
     CorruptFrame,
     Frame,
+    Int8,
     KVArray,
     LayerGroup,
     Lossless,
@@ -19,6 +20,7 @@ from codec import (
     Profile,
     SpecMismatch,
     Transform,
+    UnsupportedRotary,
     codec_from,
     decode_chunk,
     encode_chunk,
@@ -174,10 +176,24 @@ def test_keys_come_back_for_the_position_asked_for(start, to, quality):
     assert bits(out)[1::2] == bits(here)[1::2]
 
 
-def test_a_codec_that_keeps_keys_as_they_were_declines_to_move_them():
-    frame = Frame(encode_chunk(Lossless(), kv_of_numbers(SPEC, 3), KEY, 8))
-    with pytest.raises(ValueError, match="position 8"):
-        decode_chunk(frame, KVArray.empty(SPEC, 3), 9)
+@pytest.mark.parametrize("codec", [Lossless(), Int8()], ids=lambda codec: codec.id)
+def test_a_codec_that_keeps_keys_as_they_were_has_them_turned_afterwards(codec):
+    spec = movable(replace(SPEC, dtype="float32"))
+    frame = Frame(encode_chunk(codec, kv_of_numbers(spec, 5), KEY, 8))
+    here, there = KVArray.empty(spec, 5), KVArray.empty(spec, 5)
+    decode_chunk(frame, here)
+    decode_chunk(frame, there, 300)
+    for keys, expected in zip(there.keys, at(here, 8, 300).keys, strict=True):
+        torch.testing.assert_close(keys, expected, rtol=0, atol=2e-4)
+    assert bits(there)[1::2] == bits(here)[1::2]
+
+
+def test_keys_that_nothing_is_known_of_are_not_moved():
+    spec = replace(SPEC, groups=tuple(replace(group, rotary={"rope_type": "magic"}) for group in SPEC.groups))
+    frame = Frame(encode_chunk(Lossless(), kv_of_numbers(spec, 3), KEY, 8))
+    with pytest.raises(UnsupportedRotary, match="magic"):
+        decode_chunk(frame, KVArray.empty(spec, 3), 9)
+    decode_chunk(frame, KVArray.empty(spec, 3))
 
 
 def test_a_chunk_within_a_prompt_has_no_sinks():

@@ -1,0 +1,50 @@
+"""Prefill: one forward pass over some tokens that is told of every layer, and may change what the layer is given."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+
+from codec import LayerGroup
+
+
+class Prefill(ABC):
+    """Whoever runs the model asks before each layer, and hands over the layer's keys and values."""
+
+    rows: torch.Tensor
+    """Which of the tokens given to the model are being computed now: int64 `[active]`, ascending."""
+    positions: torch.Tensor
+    """Where these stand, int64 `[active]`."""
+
+    def probes(self, layer: int) -> bool:
+        """Whether `narrow` needs that layer's keys and values of all active tokens."""
+        return False
+
+    def narrow(self, layer: int, fresh: tuple[torch.Tensor, torch.Tensor] | None = None) -> torch.Tensor | None:
+        """Which of the active tokens go on into this layer, as indices into them; None: all.
+
+        `fresh` keys and values `[kv_head, active, dim]` where `probes` says so.
+        """
+        return None
+
+    @abstractmethod
+    def put(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Takes the layer's new KV `[kv_head, active, dim]`; returns what these tokens attend to."""
+
+    @abstractmethod
+    def mask(self, layer: int, dtype: torch.dtype) -> torch.Tensor | None:
+        """To be added to attention scores, `[1, 1, active, token]`: 0 where a token is seen; None: all before it."""
+
+
+def additive(hidden: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """The mask `[1, 1, active, token]` of bool `[active, token]`: what is hidden gets the lowest number there is."""
+    mask = torch.zeros(hidden.shape, dtype=dtype, device=hidden.device)
+    return mask.masked_fill_(hidden, torch.finfo(dtype).min)[None, None]
+
+
+def out_of_reach(distance: torch.Tensor, group: LayerGroup) -> torch.Tensor:
+    """Which tokens so far back, int64 of any shape, a layer of this group does not see: those ahead, and those behind
+    its window."""
+    ahead = distance < 0
+    return ahead if group.window is None else ahead | (distance >= group.window)

@@ -1,0 +1,137 @@
+"""What blending does to answers: prompts with passages and known answers, blended and computed in full."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import json
+import random
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import DynamicCache, PreTrainedModel
+
+from blend import Layout, Segment
+from blend.gate import Measured, words_f1
+from connectors.hf.blending import Blender
+from connectors.hf.layouts import layout_of_chat, layout_of_parts
+from connectors.hf.request import read_request
+from connectors.hf.scoring import distortion, logits_behind
+from kvstore import InvalidRequest, PrefixMatch
+
+ANSWER_TOKENS = 24
+_ASKED = "Answer the question from these passages.\n\n"
+
+
+@dataclass(frozen=True)
+class AskedPrompt:
+    """A question behind some passages, and its right answers."""
+
+    layout: Layout
+    answers: tuple[str, ...]
+
+
+def asked_prompts(tokenizer: Any, path: Path, num_passages: int, seed: int = 0) -> list[AskedPrompt]:
+    """Of a MuSiQue file: each question behind so many of its passages, drawn at random.
+
+    Raises InvalidRequest when the file is none.
+    """
+    try:
+        entries = json.loads(path.read_text())
+        return [_asked(tokenizer, entry, num_passages, random.Random(f"{seed} {n}")) for n, entry in enumerate(entries)]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InvalidRequest(
+            f"{path} is no JSON of questions with `ctxs`, `question` and `answers`: {error}"
+        ) from error
+
+
+def _asked(tokenizer: Any, entry: dict[str, Any], num_passages: int, chosen: random.Random) -> AskedPrompt:
+    contexts = entry["ctxs"] if isinstance(entry["ctxs"], list) else ast.literal_eval(entry["ctxs"])
+    passages = chosen.sample(contexts, min(num_passages, len(contexts)))
+    segments = [Segment(f"{passage['title']}\n{passage['text']}\n\n") for passage in passages]
+    parts: list[str | Segment] = [_ASKED, *segments, f"Question: {entry['question']}\nAnswer with a few words."]
+    if getattr(tokenizer, "chat_template", None) is None:
+        layout = layout_of_parts(tokenizer, [*parts, "\nAnswer:"])
+    else:
+        layout = layout_of_chat(tokenizer, [{"role": "user", "content": parts}])
+    return AskedPrompt(layout, tuple(entry["answers"]))
+
+
+class InFull:
+    """A prompt computed in full: its answer, and what the model says of every token of it."""
+
+    @torch.no_grad()
+    def __init__(self, model: PreTrainedModel, tokenizer: Any, asked: AskedPrompt) -> None:
+        self._model, self._tokenizer, self.asked = model, tokenizer, asked
+        started_s = time.perf_counter()
+        cache = DynamicCache(config=model.config.get_text_config(decoder=True))
+        ids = self.input_ids
+        first = model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[0, -1]
+        self.first_token_s = time.perf_counter() - started_s
+        self.answer = _greedy(model, first, copy.deepcopy(cache))
+        rest = logits_behind(model, self._as_ids(self.answer[:-1]), cache)
+        self._logits = torch.cat([first[None], rest])
+
+    @property
+    def input_ids(self) -> torch.Tensor:
+        return self._as_ids(self.asked.layout.token_ids)
+
+    def _as_ids(self, token_ids: Sequence[int]) -> torch.Tensor:
+        return torch.tensor([list(token_ids)], device=self._model.device)
+
+    @property
+    def f1(self) -> float:
+        return words_f1(self._said(self.answer), self.asked.answers)
+
+    def _said(self, answer: Sequence[int]) -> str:
+        text: str = self._tokenizer.decode(answer, skip_special_tokens=True)
+        return text
+
+    @torch.no_grad()
+    def against(self, blender: Blender, share: float) -> Measured:
+        """The same prompt, blended. Raises InvalidRequest when none of its segments is held."""
+        request = read_request(self._model, {"inputs": self.input_ids, "max_new_tokens": ANSWER_TOKENS}, None)
+        started_s = time.perf_counter()
+        prefix = blender.load(request, self.asked.layout, PrefixMatch(blender.identity, (), ()))
+        if prefix is None:
+            raise InvalidRequest("none of the prompt's segments is held: warm them first")
+        last = self._as_ids(self.asked.layout.token_ids[-1:])
+        first = self._model(input_ids=last, past_key_values=prefix.cache, use_cache=True).logits[0, -1]
+        taken_s = time.perf_counter() - started_s
+        rest = logits_behind(self._model, self._as_ids(self.answer[:-1]), prefix.cache)
+        apart = distortion(self._logits, torch.cat([first[None], rest]), torch.tensor(self.answer, device=rest.device))
+        answer = _greedy(self._model, first, prefix.cache)
+        f1 = words_f1(self._said(answer), self.asked.answers)
+        same = float(answer == self.answer)
+        return Measured(share, apart.kl, apart.top1, same, f1, self.first_token_s / taken_s)
+
+
+def averaged(points: Sequence[Measured]) -> Measured:
+    """Means; of what is sooner, the median."""
+    means = {name: statistics.fmean(getattr(point, name) for point in points) for name in ("kl", "top1", "f1")}
+    same = statistics.fmean(point.same_answer for point in points)
+    sooner = statistics.median(point.sooner for point in points)
+    return Measured(points[0].share, same_answer=same, sooner=sooner, **means)
+
+
+def segments_of(prompts: Sequence[AskedPrompt]) -> Iterator[tuple[int, ...]]:
+    """The token ids of each prompt's segments."""
+    for asked in prompts:
+        for segment in asked.layout.segments:
+            yield asked.layout.tokens(segment)
+
+
+def _greedy(model: PreTrainedModel, logits: torch.Tensor, cache: DynamicCache) -> list[int]:
+    """`ANSWER_TOKENS` tokens behind what is in the cache, which is used up."""
+    answer: list[int] = []
+    while True:
+        answer.append(int(logits.argmax()))
+        if len(answer) == ANSWER_TOKENS:
+            return answer
+        ids = torch.tensor([answer[-1:]], device=model.device)
+        logits = model(input_ids=ids, past_key_values=cache, use_cache=True).logits[0, -1]

@@ -1,0 +1,141 @@
+"""`generate` with segments: reused wherever they stand, computed when they are not held, never saved as exact."""
+
+import pytest
+import torch
+
+from blend import Shares
+from connectors.hf import CachedModel
+from connectors.hf.blending import Blending
+from tests.connectors.hf.steps import GREEDY
+from tests.connectors.hf.tiny import CONFIGS, WINDOW, prompt, tiny_model
+
+ALL, SOME = Shares(1.0, 1.0), Shares(0.3, 0.3)
+PASSAGES = [prompt(length, seed)[0].tolist() for seed, length in ((11, 30), (12, 41), (13, 1))]
+
+
+def written(*order, before=5, after=6):
+    """A prompt of some text, these passages, and a question; and where the passages are."""
+    ids, runs = prompt(before, seed=21)[0].tolist(), []
+    for number in order:
+        runs.append((len(ids), len(ids) + len(PASSAGES[number])))
+        ids += PASSAGES[number]
+    return torch.tensor([ids + prompt(after, seed=22)[0].tolist()]), runs
+
+
+@pytest.fixture
+def blended(store):
+    def wrap(model, shares=SOME, **options):
+        wrapped.append(CachedModel(model, store, blending=Blending(shares, **options)))
+        return wrapped[-1]
+
+    wrapped = []
+    yield wrap
+    for model in wrapped:
+        model.close()
+
+
+def warm(cached, *numbers):
+    list(cached.blender.warm([PASSAGES[number] for number in numbers]))
+
+
+@pytest.mark.parametrize("kind", sorted(CONFIGS))
+@pytest.mark.parametrize("behind", [(), (1,)], ids=["alone", "behind a token"])
+def test_recomputing_everything_answers_as_without_the_store(kind, behind, blended, store):
+    model = tiny_model(kind)
+    cached = blended(model, ALL, behind=behind)
+    warm(cached, 0, 1, 2)
+    ids, runs = written(2, 1, 0)
+    answer = cached.generate(ids, segments=runs, **GREEDY)
+    assert torch.equal(answer, model.generate(ids, **GREEDY))
+    assert store.metrics.snapshot()["tokens_blended"] == 30 + 41 + 1
+
+
+def test_a_segment_at_the_beginning_of_a_prompt_is_reused_exactly(blended, store):
+    model = tiny_model("llama")
+    cached = blended(model, Shares(0.0, 0.0))
+    warm(cached, 1)
+    ids, runs = written(1, before=0)
+    assert torch.equal(cached.generate(ids, segments=runs, **GREEDY), model.generate(ids, **GREEDY))
+    assert store.metrics.snapshot()["tokens_blended"] == 41
+
+
+def test_what_is_not_held_is_computed(blended, store):
+    model = tiny_model("qwen3")
+    cached = blended(model, ALL)
+    warm(cached, 0)
+    ids, runs = written(1, 0)
+    assert torch.equal(cached.generate(ids, segments=runs, **GREEDY), model.generate(ids, **GREEDY))
+    assert store.metrics.snapshot()["tokens_blended"] == 30
+    ids, runs = written(1, 2)
+    assert torch.equal(cached.generate(ids, segments=runs, **GREEDY), model.generate(ids, **GREEDY))
+    assert store.metrics.snapshot()["requests_blended"] == 1
+
+
+def test_what_was_blended_is_never_saved(blended, store):
+    cached = blended(tiny_model("llama"))
+    warm(cached, 0, 1)
+    held = len(list(store.tier.entries()))
+    ids, runs = written(0, 1, 0)
+    cached.generate(ids, segments=runs, **GREEDY)
+    cached.flush()
+    assert len(list(store.tier.entries())) == held
+
+
+def test_an_exact_prefix_comes_before_segments(blended, store):
+    model = tiny_model("llama")
+    cached = blended(model, ALL)
+    warm(cached, 1)
+    ids, runs = written(0, 1)
+    cached.generate(ids[:, :32], max_new_tokens=1)
+    cached.flush()
+    answer = cached.generate(ids, segments=runs, **GREEDY)
+    assert torch.equal(answer, model.generate(ids, **GREEDY))
+    assert store.metrics.snapshot()["tokens_loaded"] == 32 + 41
+
+
+def test_the_whole_prompt_is_a_segment_and_the_same_twice(blended):
+    model = tiny_model("llama")
+    cached = blended(model, ALL)
+    warm(cached, 0)
+    for order in ((0,), (0, 0)):
+        ids, runs = written(*order, before=0, after=0)
+        assert torch.equal(cached.generate(ids, segments=runs, **GREEDY), model.generate(ids, **GREEDY))
+
+
+def test_a_segment_longer_than_the_window(blended, store):
+    model = tiny_model("mistral-window")
+    cached = blended(model, ALL)
+    assert len(PASSAGES[1]) > WINDOW
+    warm(cached, 1)
+    ids, runs = written(1)
+    assert torch.equal(cached.generate(ids, segments=runs, **GREEDY), model.generate(ids, **GREEDY))
+
+
+def test_batches_and_segments_that_make_no_sense_go_without(blended, store):
+    model = tiny_model("llama")
+    cached = blended(model, ALL)
+    warm(cached, 0)
+    ids, _ = written(0)
+    twice = torch.cat([ids, ids])
+    assert torch.equal(cached.generate(twice, segments=[(5, 35)], **GREEDY), model.generate(twice, **GREEDY))
+    for senseless in ([(5, 900)], [(9, 3)], [(0, 9), (5, 12)]):
+        with pytest.raises(ValueError, match="segment"):
+            cached.generate(ids, segments=senseless, **GREEDY)
+    assert store.metrics.snapshot()["requests_blended"] == 0
+
+
+def test_packed_segments_are_as_if_computed_alone(blended, store):
+    cached = blended(tiny_model("gemma3-hybrid"))
+    warm(cached, 0, 1, 2)
+    together = {entry.key: bytes(store.tier.get(entry.key)) for entry in store.tier.entries()}
+    assert len(together) == 3
+    assert list(cached.blender.warm(PASSAGES)) == [0, 1, 2]
+    assert store.metrics.snapshot()["chunks_saved"] == 3
+
+
+def test_a_model_that_cannot_be_hooked_is_not_blended(blended, caplog):
+    model = tiny_model("llama")
+    model.config._attn_implementation = "flex_attention"
+    cached = blended(model)
+    assert cached.blender is None
+    assert "flex_attention" in caplog.text
