@@ -15,6 +15,7 @@ from blend.gate import Verdict
 from codec import Codec, KVSpec
 from connectors.codec_choice import gate_path
 from connectors.hf.fusing import compute_runs, fuse, require_fusing
+from connectors.hf.moving import require_movable
 from connectors.hf.prefix import Prefix, empty_buffers, no_prefix, row_array
 from connectors.hf.request import Request
 from kvstore import Identity, InvalidRequest, KVStore, PrefixMatch
@@ -57,9 +58,13 @@ def passed_gate(directory: Path | None, spec: KVSpec, codec: Codec) -> Blending 
 
 
 class Blender:
-    """One model's segments in a store. Raises UnsupportedModel when its layers cannot be hooked into."""
+    """One model's segments in a store.
+
+    Raises UnsupportedModel when its layers cannot be hooked into, UnsupportedRotary when its keys cannot be moved.
+    """
 
     def __init__(self, model: PreTrainedModel, store: KVStore, identity: Identity, blending: Blending) -> None:
+        require_movable(model, identity.spec)
         require_fusing(model, identity.spec)
         self.identity = identity
         self._model, self._store, self._spec, self._blending = model, store, identity.spec, blending

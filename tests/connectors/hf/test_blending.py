@@ -2,12 +2,13 @@
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, GlmConfig
 
 from blend import Shares
 from connectors.hf import CachedModel
 from connectors.hf.blending import Blending
 from tests.connectors.hf.steps import GREEDY
-from tests.connectors.hf.tiny import CONFIGS, WINDOW, prompt, tiny_model
+from tests.connectors.hf.tiny import CONFIGS, SIZES, WINDOW, prompt, tiny_model
 
 ALL, SOME = Shares(1.0, 1.0), Shares(0.3, 0.3)
 PASSAGES = [prompt(length, seed)[0].tolist() for seed, length in ((11, 30), (12, 41), (13, 1))]
@@ -131,6 +132,13 @@ def test_packed_segments_are_as_if_computed_alone(blended, store):
     assert len(together) == 3
     assert list(cached.blender.warm(PASSAGES)) == [0, 1, 2]
     assert store.metrics.snapshot()["chunks_saved"] == 3
+
+
+def test_a_model_whose_keys_turn_otherwise_is_not_blended(blended, caplog):
+    torch.manual_seed(0)
+    cached = blended(AutoModelForCausalLM.from_config(GlmConfig(**SIZES)).eval())
+    assert cached.blender is None
+    assert "layout" in caplog.text
 
 
 def test_a_model_that_cannot_be_hooked_is_not_blended(blended, caplog):
