@@ -143,7 +143,15 @@ class CachedModel:
             output = self.model.generate(inputs, **{**kwargs, **own})
         if prefix.exact and not request.reorders:
             self._save_answers(request, prefix.cache, output)
+        elif self.blender is not None and not prefix.exact and request.copies == 1 and self.blender.checks.due():
+            self._check_blended(request, prefix, output)
         return output
+
+    def _check_blended(self, request: Request, prefix: Prefix, output: Any) -> None:
+        (row,), sequences = request.rows, output if isinstance(output, torch.Tensor) else output.sequences
+        kv = prefix.cache.row(self.spec, 0, row.pad, request.num_columns - 1)
+        if kv is not None and self.blender is not None:
+            self.blender.checks.check(row.token_ids, sequences[0, request.num_columns :].tolist(), kv)
 
     def _load(self, request: Request, layout: Layout | None) -> Prefix:
         """What of the prompts is sooner loaded than computed. Whatever goes wrong there, the engine goes on."""
@@ -189,6 +197,8 @@ class CachedModel:
         """Saves what is waiting and ends the saving thread, and closes a store of its own. Safe to repeat."""
         if self.unsupported is None:
             self._queue.close()
+            if self.blender is not None:
+                self.blender.checks.close()
         if self._owned is not None:
             self._owned.close()
 

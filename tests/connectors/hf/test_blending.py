@@ -134,6 +134,32 @@ def test_packed_segments_are_as_if_computed_alone(blended, store):
     assert store.metrics.snapshot()["chunks_saved"] == 3
 
 
+def checked(blended, model, bound, share=0.0):
+    cached = blended(model, Shares(share, share), bound=bound, checked=1.0)
+    warm(cached, 0, 1)
+    ids, runs = written(1, 0)
+    for _ in range(6):
+        cached.generate(ids, segments=runs, **GREEDY)
+        cached.blender.checks.wait()
+    return cached
+
+
+def test_answers_that_stay_close_go_on_being_blended(blended, store):
+    assert checked(blended, tiny_model("llama"), 1e-5, share=1.0).blender.checks.within
+    counts = store.metrics.snapshot()
+    assert (counts["blends_checked"], counts["requests_blended"], counts["blending_stopped"]) == (6, 6, 0)
+
+
+def test_blending_ends_when_answers_are_beyond_the_bound(blended, store):
+    model = tiny_model("llama")
+    cached = checked(blended, model, 0.0)
+    assert not cached.blender.checks.within
+    counts = store.metrics.snapshot()
+    assert (counts["blends_checked"], counts["requests_blended"], counts["blending_stopped"]) == (5, 5, 1)
+    ids, runs = written(1, 0)
+    assert torch.equal(cached.generate(ids, segments=runs, **GREEDY), model.generate(ids, **GREEDY))
+
+
 def test_a_model_whose_keys_turn_otherwise_is_not_blended(blended, caplog):
     torch.manual_seed(0)
     cached = blended(AutoModelForCausalLM.from_config(GlmConfig(**SIZES)).eval())
