@@ -4,7 +4,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, GlmConfig
 
-from blend import Shares
+from blend import Shares, content_defined
+from blend.content_defined import MOST
 from connectors.hf import CachedModel
 from connectors.hf.blending import Blending
 from tests.connectors.hf.steps import GREEDY
@@ -132,6 +133,18 @@ def test_packed_segments_are_as_if_computed_alone(blended, store):
     assert len(together) == 3
     assert list(cached.blender.warm(PASSAGES)) == [0, 1, 2]
     assert store.metrics.snapshot()["chunks_saved"] == 3
+
+
+def test_what_is_held_is_found_anywhere_without_being_marked(blended, store):
+    model = tiny_model("llama", max_position_embeddings=4096)
+    cached = blended(model, ALL)
+    document = prompt(1500, seed=31)
+    ids = document[0].tolist()
+    parts = content_defined(ids)
+    list(cached.blender.warm([ids[start:end] for start, end in parts]))
+    whole = torch.cat([prompt(77, seed=32), document, prompt(5, seed=33)], dim=1)
+    assert torch.equal(cached.generate(whole, segments="anywhere", **GREEDY), model.generate(whole, **GREEDY))
+    assert store.metrics.snapshot()["tokens_blended"] >= 1500 - 3 * MOST
 
 
 def checked(blended, model, bound, share=0.0):
