@@ -19,6 +19,8 @@ NAMES = {
     "loads_failed": "loads that raised; the log has the error and the engine computed instead",
     "requests_blended": "prompts of which segments were reused behind other text than they were computed behind",
     "tokens_blended": "tokens of segments in those prompts, some of them computed again",
+    "blends_checked": "blended prompts computed in full as well, to see that they stay close",
+    "blending_stopped": "times blending ended because the answers checked were beyond the bound",
     "chunks_vanished": "chunks matched and gone when they were loaded",
     "chunks_corrupt": "chunks that failed a check and were quarantined",
     "profiles_missing": "chunks not decoded because their profile was not to be had",

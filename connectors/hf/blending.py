@@ -11,12 +11,14 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from blend import SELECTORS, Deviation, Fusion, Layout, Library, Selector, Shares
-from blend.gate import Verdict
+from blend.gate import DEFAULT_BOUND, Verdict
 from codec import Codec, KVSpec
 from connectors.codec_choice import gate_path
 from connectors.hf.fusing import compute_runs, fuse, require_fusing
+from connectors.hf.moving import require_movable
 from connectors.hf.prefix import Prefix, empty_buffers, no_prefix, row_array
 from connectors.hf.request import Request
+from connectors.hf.spot_checks import SpotChecks
 from kvstore import Identity, InvalidRequest, KVStore, PrefixMatch
 
 _log = logging.getLogger(__name__)
@@ -37,6 +39,10 @@ class Blending:
     selector: Selector = field(default_factory=DEFAULT_SELECTOR)
     behind: tuple[int, ...] = ()
     """Token ids that stand before a segment while it is computed."""
+    bound: float = DEFAULT_BOUND
+    """Of the mean KL in nats: beyond it, blending ends."""
+    checked: float = 0.02
+    """Share of blended prompts that are computed in full as well, beside the engine."""
 
 
 def passed_gate(directory: Path | None, spec: KVSpec, codec: Codec) -> Blending | None:
@@ -53,25 +59,32 @@ def passed_gate(directory: Path | None, spec: KVSpec, codec: Codec) -> Blending 
     if passed is None or not same or verdict.selector not in SELECTORS:
         _log.warning("prompts are not blended: %s is of another model, codec or selector, or did not pass", path)
         return None
-    return Blending(Shares(passed.share, passed.share), SELECTORS[verdict.selector](), verdict.behind)
+    selector = SELECTORS[verdict.selector]()
+    return Blending(Shares(passed.share, passed.share), selector, verdict.behind, verdict.bound)
 
 
 class Blender:
-    """One model's segments in a store. Raises UnsupportedModel when its layers cannot be hooked into."""
+    """One model's segments in a store.
+
+    Raises UnsupportedModel when its layers cannot be hooked into, UnsupportedRotary when its keys cannot be moved.
+    """
 
     def __init__(self, model: PreTrainedModel, store: KVStore, identity: Identity, blending: Blending) -> None:
+        require_movable(model, identity.spec)
         require_fusing(model, identity.spec)
         self.identity = identity
         self._model, self._store, self._spec, self._blending = model, store, identity.spec, blending
         self._library = Library(store, identity, blending.behind)
+        self.checks = SpotChecks(model, store.metrics, blending.bound, blending.checked)
 
     def load(self, request: Request, layout: Layout, match: PrefixMatch) -> Prefix | None:
-        """A cache for this request, of one prompt, with all but its last token in place; None when no segment is held.
+        """A cache for this request, of one prompt, with all but its last token in place; None when no segment is held,
+        or answers were found to be beyond the bound.
 
         The exact prefix comes first; segments behind it are fused with what is computed.
         """
         found = self._library.find(layout, start=match.num_tokens)
-        if not found:
+        if not found or not self.checks.within:
             return None
         (row,) = request.rows
         buffers = empty_buffers(self._spec, request, self._model.device)

@@ -12,12 +12,12 @@ import logging
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 from transformers import PreTrainedModel, StoppingCriteria, StoppingCriteriaList
 
-from blend import Layout
+from blend import Layout, content_defined
 from codec import KVSpec, UnsupportedRotary
 from connectors.hf.blending import Blender, Blending, passed_gate
 from connectors.hf.cache import StoreCache
@@ -112,13 +112,17 @@ class CachedModel:
         return getattr(self.__dict__["model"], name)
 
     def generate(
-        self, inputs: torch.Tensor | None = None, *, segments: Sequence[tuple[int, int]] = (), **kwargs: Any
+        self,
+        inputs: torch.Tensor | None = None,
+        *,
+        segments: Sequence[tuple[int, int]] | Literal["anywhere"] = (),
+        **kwargs: Any,
     ) -> Any:
         """As the model's own `generate`: same arguments, same results, sooner where a prefix is held.
 
         `segments`, of a single prompt, are the runs `[start, end)` of its tokens that may be reused from wherever
         they stood before, when blending is on: the answer is then close to what it would be, as far as the gate
-        found that it is.
+        found that it is. `anywhere` takes the runs that `content_defined` cuts the prompt into.
         """
         if self.unsupported is not None:
             return self.model.generate(inputs, **kwargs)
@@ -128,9 +132,7 @@ class CachedModel:
             self.store.metrics.count("requests_bypassed")
             _log.info("a request goes past the store: %s", reason)
             return self.model.generate(inputs, **kwargs)
-        only = request.rows[0].token_ids if len(request.rows) == 1 else None
-        layout = Layout(tuple(only), tuple(segments)) if only and segments else None
-        prefix = self._load(request, layout)
+        prefix = self._load(request, _layout(request, segments))
         self.store.metrics.count(
             "tokens_computed", sum(len(row.token_ids) for row in request.rows) - sum(prefix.loaded)
         )
@@ -143,7 +145,15 @@ class CachedModel:
             output = self.model.generate(inputs, **{**kwargs, **own})
         if prefix.exact and not request.reorders:
             self._save_answers(request, prefix.cache, output)
+        elif self.blender is not None and not prefix.exact and request.copies == 1 and self.blender.checks.due():
+            self._check_blended(request, prefix, output)
         return output
+
+    def _check_blended(self, request: Request, prefix: Prefix, output: Any) -> None:
+        (row,), sequences = request.rows, output if isinstance(output, torch.Tensor) else output.sequences
+        kv = prefix.cache.row(self.spec, 0, row.pad, request.num_columns - 1)
+        if kv is not None and self.blender is not None:
+            self.blender.checks.check(row.token_ids, sequences[0, request.num_columns :].tolist(), kv)
 
     def _load(self, request: Request, layout: Layout | None) -> Prefix:
         """What of the prompts is sooner loaded than computed. Whatever goes wrong there, the engine goes on."""
@@ -189,6 +199,8 @@ class CachedModel:
         """Saves what is waiting and ends the saving thread, and closes a store of its own. Safe to repeat."""
         if self.unsupported is None:
             self._queue.close()
+            if self.blender is not None:
+                self.blender.checks.close()
         if self._owned is not None:
             self._owned.close()
 
@@ -197,6 +209,14 @@ class CachedModel:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
+
+
+def _layout(request: Request, segments: Sequence[tuple[int, int]] | Literal["anywhere"]) -> Layout | None:
+    """Of a single prompt with segments. Raises InvalidRequest when these make no sense."""
+    if not segments or len(request.rows) > 1:
+        return None
+    token_ids = request.rows[0].token_ids
+    return Layout(tuple(token_ids), tuple(content_defined(token_ids) if segments == "anywhere" else segments))
 
 
 def _spec_or_none(model: PreTrainedModel) -> KVSpec | None:

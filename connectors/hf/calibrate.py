@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from codec import KVSpec, Profile, Rotary, Transform, UnsupportedRotary, register
+from codec import KVSpec, Profile, Rotary, Transform, register
 from codec.band import Band, bands_of, block_dims, part_dims
 from codec.basis import block_diagonal, fit_basis
 from codec.codable import rows_of
@@ -28,6 +28,7 @@ from codec.steps import step_at_loss, step_at_rate
 from codec.table_fit import SeenColumns, fit_column_tables
 from connectors.hf import ttft
 from connectors.hf.gradients import LayerGradients, gradients_of
+from connectors.hf.moving import require_movable
 from connectors.hf.scoring import cache_of, distortion, kv_of, logits_behind, through_frames
 from connectors.hf.spec import spec_of
 
@@ -102,21 +103,6 @@ def calibrate(
 def _layers_together(spec: KVSpec) -> int:
     widest = max(sum(part_dims(spec, layer, layer + 1)) for layer in range(spec.num_layers))
     return max(1, _MOST_CHANNELS // widest)
-
-
-@torch.no_grad()
-def require_movable(model: PreTrainedModel, spec: KVSpec) -> None:
-    """Raises UnsupportedRotary unless the model's first keys at a later position are those moved there.
-
-    A spec names the frequencies, not which channels turn together: interleaved layouts show here.
-    """
-    token_ids, later = torch.arange(8, device=model.device)[None], 37
-    here = ttft.computed_context(model, token_ids).layers[0].keys[0].float()
-    positions = torch.arange(later, later + token_ids.shape[1], device=model.device)[None]
-    there = model(input_ids=token_ids, position_ids=positions, use_cache=True).past_key_values.layers[0].keys[0].float()
-    moved = Rotary.of(spec.group_of[0]).move(here, 0, later)
-    if (moved - there).abs().max() > 0.02 * there.abs().max():
-        raise UnsupportedRotary(f"{spec.model} turns its keys in another layout than its parameters say")
 
 
 def _fit_bands(

@@ -2,12 +2,14 @@
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, GlmConfig
 
-from blend import Shares
+from blend import Shares, content_defined
+from blend.content_defined import MOST
 from connectors.hf import CachedModel
 from connectors.hf.blending import Blending
 from tests.connectors.hf.steps import GREEDY
-from tests.connectors.hf.tiny import CONFIGS, WINDOW, prompt, tiny_model
+from tests.connectors.hf.tiny import CONFIGS, SIZES, WINDOW, prompt, tiny_model
 
 ALL, SOME = Shares(1.0, 1.0), Shares(0.3, 0.3)
 PASSAGES = [prompt(length, seed)[0].tolist() for seed, length in ((11, 30), (12, 41), (13, 1))]
@@ -131,6 +133,51 @@ def test_packed_segments_are_as_if_computed_alone(blended, store):
     assert len(together) == 3
     assert list(cached.blender.warm(PASSAGES)) == [0, 1, 2]
     assert store.metrics.snapshot()["chunks_saved"] == 3
+
+
+def test_what_is_held_is_found_anywhere_without_being_marked(blended, store):
+    model = tiny_model("llama", max_position_embeddings=4096)
+    cached = blended(model, ALL)
+    document = prompt(1500, seed=31)
+    ids = document[0].tolist()
+    parts = content_defined(ids)
+    list(cached.blender.warm([ids[start:end] for start, end in parts]))
+    whole = torch.cat([prompt(77, seed=32), document, prompt(5, seed=33)], dim=1)
+    assert torch.equal(cached.generate(whole, segments="anywhere", **GREEDY), model.generate(whole, **GREEDY))
+    assert store.metrics.snapshot()["tokens_blended"] >= 1500 - 3 * MOST
+
+
+def checked(blended, model, bound, share=0.0):
+    cached = blended(model, Shares(share, share), bound=bound, checked=1.0)
+    warm(cached, 0, 1)
+    ids, runs = written(1, 0)
+    for _ in range(6):
+        cached.generate(ids, segments=runs, **GREEDY)
+        cached.blender.checks.wait()
+    return cached
+
+
+def test_answers_that_stay_close_go_on_being_blended(blended, store):
+    assert checked(blended, tiny_model("llama"), 1e-5, share=1.0).blender.checks.within
+    counts = store.metrics.snapshot()
+    assert (counts["blends_checked"], counts["requests_blended"], counts["blending_stopped"]) == (6, 6, 0)
+
+
+def test_blending_ends_when_answers_are_beyond_the_bound(blended, store):
+    model = tiny_model("llama")
+    cached = checked(blended, model, 0.0)
+    assert not cached.blender.checks.within
+    counts = store.metrics.snapshot()
+    assert (counts["blends_checked"], counts["requests_blended"], counts["blending_stopped"]) == (5, 5, 1)
+    ids, runs = written(1, 0)
+    assert torch.equal(cached.generate(ids, segments=runs, **GREEDY), model.generate(ids, **GREEDY))
+
+
+def test_a_model_whose_keys_turn_otherwise_is_not_blended(blended, caplog):
+    torch.manual_seed(0)
+    cached = blended(AutoModelForCausalLM.from_config(GlmConfig(**SIZES)).eval())
+    assert cached.blender is None
+    assert "layout" in caplog.text
 
 
 def test_a_model_that_cannot_be_hooked_is_not_blended(blended, caplog):

@@ -5,8 +5,9 @@ import torch
 from transformers import AutoModelForCausalLM, GlmConfig
 
 from codec import UnsupportedRotary
-from connectors.hf.calibrate import LEVEL_KL, calibrate, num_steps, require_movable
+from connectors.hf.calibrate import LEVEL_KL, calibrate, num_steps
 from connectors.hf.gradients import gradients_of
+from connectors.hf.moving import require_movable
 from connectors.hf.spec import spec_of
 from tests.connectors.hf.tiny import CONFIGS, SIZES, prompt, tiny_model
 
