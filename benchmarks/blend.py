@@ -22,8 +22,8 @@ from benchmarks.report import Check, at_least, at_most, parser, publish
 from blend import SELECTORS, LossWeighted, Selector, Shares
 from connectors.codec_choice import choose_codec, profile_at_hand
 from connectors.hf import spec_of
-from connectors.hf.blend_quality import AskedPrompt, InFull, asked_prompts, averaged, segments_of
-from connectors.hf.blending import Blender, Blending
+from connectors.hf.blend_quality import AskedPrompt, asked_prompts, compare, num_steps
+from connectors.hf.blending import Blender, Blending, sink_of
 from connectors.hf.models import demo_model_dir, dtype_named, load_model
 from connectors.settings import profile_directory
 from kvstore import InvalidRequest, KVStore, MemoryTier
@@ -84,38 +84,21 @@ def _rows(
             selector = _selector(name, spec)
             return Blender(model, store, identity, Blending(Shares(share, share), selector, behind))
 
-        task = progress.add_task(f"{passages} passages: segments", total=len(prompts) * passages)
-        for _ in blender("random", 0.0).warm(segments_of(prompts)):
-            progress.advance(task)
-        blenders = {way: blender(*way) for way in ways}
-        measured: dict[tuple[str, float], list[Any]] = {way: [] for way in ways}
-        full_f1, full_s = [], []
-        task = progress.add_task(f"{passages} passages: prompts", total=len(prompts) * len(ways))
-        for asked in prompts:
-            full = InFull(model, tokenizer, asked)
-            full_f1.append(full.f1)
-            full_s.append(full.first_token_s)
-            for way in ways:
-                measured[way].append(full.against(blenders[way], way[1]))
-                progress.advance(task)
+        task = progress.add_task(f"{passages} passages", total=num_steps(prompts, len(ways)))
+        blenders = {(name, share): (share, blender(name, share)) for name, share in ways}
+        found = compare(model, tokenizer, blenders, prompts, lambda doing: progress.advance(task))
     tokens = statistics.median(len(asked.layout.token_ids) for asked in prompts)
     own = {"corpus": f"{passages} passages", "tokens": tokens, "behind": arguments.behind, "codec": codec.id}
     return [
-        {
-            **own,
-            "selector": name,
-            **asdict(averaged(measured[name, share])),
-            "full_f1": statistics.fmean(full_f1),
-            "full_s": statistics.median(full_s),
-        }
-        for name, share in ways
+        {**own, "selector": name, **asdict(point), "full_f1": found.full_f1, "full_s": found.full_s}
+        for (name, _), point in found.measured.items()
     ]
 
 
 def _behind(tokenizer: Any, what: str) -> tuple[int, ...]:
     if what == "nothing":
         return ()
-    begin = () if tokenizer.bos_token_id is None else (tokenizer.bos_token_id,)
+    begin = sink_of(tokenizer)
     return begin if what == "sink" else (*begin, *tokenizer(what, add_special_tokens=False).input_ids)
 
 

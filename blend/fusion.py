@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 import torch
 
-from blend.prefill import Prefill, additive, out_of_reach
+from blend.prefill import Prefill, out_of_reach
 from blend.select import Compared, Selector
-from codec import KVArray
+from codec import KVArray, LayerGroup
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,12 @@ class Fusion(Prefill):
         `into_segment` int64 `[token - start]`: how many tokens of its segment stand before a reused token, -1 for
         one that is not reused.
         """
+        super().__init__(kv.spec)
         self.start, self._kv, self._selector, self._shares = start, kv, selector, shares
         self._into_segment, self._num_layers = into_segment, kv.spec.num_layers
         self._num_reused = int((into_segment >= 0).sum())
         self.rows = torch.arange(kv.num_tokens - start, device=into_segment.device)
         self._scores: torch.Tensor | None = None
-        self._masks: dict[int | None, torch.Tensor] = {}
 
     @property
     def positions(self) -> torch.Tensor:  # type: ignore[override]
@@ -85,11 +85,8 @@ class Fusion(Prefill):
         stored = self._kv.keys[layer][:, positions].float(), self._kv.values[layer][:, positions].float()
         return self._selector.scores(Compared(layer, positions, into, (keys.float(), values.float()), stored))
 
-    def mask(self, layer: int, dtype: torch.dtype) -> torch.Tensor | None:
-        group, num_tokens = self._kv.spec.group_of[layer], self._kv.num_tokens
+    def _hidden(self, group: LayerGroup) -> torch.Tensor | None:
+        num_tokens = self._kv.num_tokens
         if len(self.rows) == num_tokens and (group.window is None or group.window >= num_tokens):
             return None
-        if group.window not in self._masks:
-            distance = self.positions[:, None] - torch.arange(num_tokens, device=self.rows.device)
-            self._masks[group.window] = additive(out_of_reach(distance, group), dtype)
-        return self._masks[group.window]
+        return out_of_reach(self.positions[:, None] - torch.arange(num_tokens, device=self.rows.device), group)

@@ -6,33 +6,29 @@ from collections.abc import Sequence
 
 import torch
 
-from blend.prefill import Prefill, additive, out_of_reach
-from codec import KVArray, KVSpec
+from blend.prefill import Prefill, out_of_reach
+from codec import KVArray, KVSpec, LayerGroup
 
 
 class Packing(Prefill):
     """The runs side by side; positions start again at each."""
 
     def __init__(self, spec: KVSpec, lengths: Sequence[int], device: torch.device | str = "cpu") -> None:
+        super().__init__(spec)
         self._lengths, self._kv = list(lengths), KVArray.empty(spec, sum(lengths), device)
         self.rows = torch.arange(sum(lengths), device=device)
         self.positions = torch.cat([torch.arange(length, device=device) for length in lengths])
         numbers = torch.arange(len(self._lengths), device=device)
         self._run = numbers.repeat_interleave(torch.tensor(self._lengths, device=device))
-        self._masks: dict[int | None, torch.Tensor] = {}
 
     def put(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         self._kv.keys[layer].copy_(keys)
         self._kv.values[layer].copy_(values)
         return keys, values
 
-    def mask(self, layer: int, dtype: torch.dtype) -> torch.Tensor | None:
-        group = self._kv.spec.group_of[layer]
-        if group.window not in self._masks:
-            distance = self.positions[:, None] - self.positions
-            hidden = out_of_reach(distance, group) | (self._run[:, None] != self._run)
-            self._masks[group.window] = additive(hidden, dtype)
-        return self._masks[group.window]
+    def _hidden(self, group: LayerGroup) -> torch.Tensor:
+        distance = self.positions[:, None] - self.positions
+        return out_of_reach(distance, group) | (self._run[:, None] != self._run)
 
     def runs(self) -> list[KVArray]:
         """Each run's KV: views."""

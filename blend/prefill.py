@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 
 import torch
 
-from codec import LayerGroup
+from codec import KVSpec, LayerGroup
 
 
 class Prefill(ABC):
@@ -16,6 +16,10 @@ class Prefill(ABC):
     """Which of the tokens given to the model are being computed now: int64 `[active]`, ascending."""
     positions: torch.Tensor
     """Where these stand, int64 `[active]`."""
+
+    def __init__(self, spec: KVSpec) -> None:
+        self._group_of = spec.group_of
+        self._masks: dict[int | None, torch.Tensor | None] = {}
 
     def probes(self, layer: int) -> bool:
         """Whether `narrow` needs that layer's keys and values of all active tokens."""
@@ -32,13 +36,24 @@ class Prefill(ABC):
     def put(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Takes the layer's new KV `[kv_head, active, dim]`; returns what these tokens attend to."""
 
-    @abstractmethod
     def mask(self, layer: int, dtype: torch.dtype) -> torch.Tensor | None:
         """To be added to attention scores, `[1, 1, active, token]`: 0 where a token is seen; None: all before it."""
+        group = self._group_of[layer]
+        if group.window not in self._masks:
+            hidden = self._hidden(group)
+            self._masks[group.window] = None if hidden is None else _additive(hidden, dtype)
+        return self._masks[group.window]
+
+    @abstractmethod
+    def _hidden(self, group: LayerGroup) -> torch.Tensor | None:
+        """Which tokens the active ones do not see, bool `[active, token]`; None: those behind them.
+
+        Asked once for each window, until `_masks` is cleared.
+        """
 
 
-def additive(hidden: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """The mask `[1, 1, active, token]` of bool `[active, token]`: what is hidden gets the lowest number there is."""
+def _additive(hidden: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """What is hidden gets the lowest number there is."""
     mask = torch.zeros(hidden.shape, dtype=dtype, device=hidden.device)
     return mask.masked_fill_(hidden, torch.finfo(dtype).min)[None, None]
 

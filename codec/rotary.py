@@ -67,15 +67,15 @@ class Rotary:
 
     def take_off(self, keys: torch.Tensor, start: int) -> torch.Tensor:
         """The inverse of `put_on`, in float32."""
-        cos, sin = _turns(self, start, keys.shape[1], keys.device)
-        back = self.scaling**-2
-        return _turned(keys, cos * back, sin * -back)
+        return self._back(keys, *_turns(self, start, keys.shape[1], keys.device))
 
     def take_off_at(self, keys: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         """As `take_off`, of keys that stand at these positions, int64 `[token]`."""
-        angles = positions.float()[:, None] * self.frequencies.to(positions.device)
-        back = 1 / self.scaling
-        return _turned(keys, angles.cos() * back, angles.sin() * -back)
+        return self._back(keys, *_turns_at(self, positions.float()))
+
+    def _back(self, keys: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+        back = self.scaling**-2
+        return _turned(keys, cos * back, sin * -back)
 
     def move(self, keys: torch.Tensor, start: int, to: int) -> torch.Tensor:
         """Keys embedded for positions from `start` on, embedded for positions from `to` on, in float32."""
@@ -112,8 +112,12 @@ def _turned(keys: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.T
 @lru_cache(maxsize=64)  # the layers of a chunk share theirs
 def _turns(rotary: Rotary, start: int, count: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """As `Rotary.cos_sin`."""
-    positions = torch.arange(start, start + count, dtype=torch.float32, device=device)
-    angles = positions[:, None] * rotary.frequencies.to(device)
+    return _turns_at(rotary, torch.arange(start, start + count, dtype=torch.float32, device=device))
+
+
+def _turns_at(rotary: Rotary, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same for float32 positions `[token]`."""
+    angles = positions[:, None] * rotary.frequencies.to(positions.device)
     return angles.cos() * rotary.scaling, angles.sin() * rotary.scaling
 
 

@@ -242,13 +242,9 @@ class Transform(Codec):
         inside, begin = far_within(x, out.keys[band.first].dtype), 0
         for layer in range(band.first, band.end):
             for room, rotary in ((out.keys[layer], self._profile.rotary[layer]), (out.values[layer], NO_ROTARY)):
-                at_once = inside and room.dtype == torch.float32 and room.is_contiguous() and not room.is_cuda
-                part = room.numpy() if at_once else np.empty(room.shape, np.float32)
+                part = np.empty(room.shape, np.float32)
                 put_on(x, begin, *rotary.cos_sin(to, out.num_tokens), part)
-                if not inside:
-                    write(torch.from_numpy(part), room)
-                elif not at_once:
-                    room.copy_(torch.from_numpy(part))
+                room.copy_(torch.from_numpy(part)) if inside else write(torch.from_numpy(part), room)
                 begin += room.shape[0] * room.shape[2]
 
 

@@ -181,10 +181,11 @@ class KVStore:
 
     def _timed(self, match: PrefixMatch, num_tokens: int) -> PrefixMatch:
         """With the moment from which computing the rest would be too late for the target, where that is known."""
-        computing_s = self.cost.computing_s(
-            match.identity.spec.fingerprint(), num_tokens, match.start + match.num_tokens
-        )
-        if not self._shares or math.isinf(self._target_s) or math.isinf(computing_s):
+        if not self._shares or math.isinf(self._target_s):
+            return match
+        behind = match.start + match.num_tokens
+        computing_s = self.cost.computing_s(match.identity.spec.fingerprint(), num_tokens, behind)
+        if math.isinf(computing_s):
             return match
         return replace(match, until_s=time.monotonic() + self._target_s - computing_s)
 
@@ -233,7 +234,6 @@ class KVStore:
         What lies behind them in `out` may have been overwritten. Raises InvalidRequest when `out` is of
         another spec or has less room than the match, or the match is of another codec or chunk size.
         """
-        self._require_own(match.identity)
         if out.spec != match.identity.spec or out.num_tokens < match.num_tokens:
             raise InvalidRequest(f"out holds {out.num_tokens} tokens of {out.spec.model}, the match {match.num_tokens}")
         return self.load_chunks(match, self._chunks_of(out, len(match.keys))) * self.chunk_tokens

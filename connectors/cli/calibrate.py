@@ -10,7 +10,7 @@ import torch
 import typer
 
 from codec.band import BLOCKS
-from connectors.cli.options import JsonOption
+from connectors.cli.options import DtypeOption, JsonOption, LanguageModelOption
 from connectors.cli.output import print_json, print_line, print_table
 from connectors.cli.output import progress as progress_bar
 from connectors.codec_choice import profile_path
@@ -20,7 +20,7 @@ from kvstore import InvalidRequest
 
 def calibrate(
     corpus: Annotated[list[Path], typer.Option(help="MuSiQue .json, LongChat .jsonl or plain text; repeat to mix.")],
-    model: Annotated[str, typer.Option(help="Hub id or directory of a causal language model.", envvar="MODEL")] = "",
+    model: LanguageModelOption = "",
     out: Annotated[
         Path | None, typer.Option(help="File to write. Without it: where stores look for this model's profile.")
     ] = None,
@@ -28,9 +28,7 @@ def calibrate(
     held_out: Annotated[int, typer.Option(help="Further texts to measure on.", min=1)] = 6,
     tokens: Annotated[int, typer.Option(help="Tokens of each text.", min=64)] = 768,
     skip: Annotated[int, typer.Option(help="Texts at the beginning of every file to leave out.", min=0)] = 0,
-    dtype: Annotated[
-        str, typer.Option(help="As the model will be served: bfloat16, float16, float32; or auto.")
-    ] = "auto",
+    dtype: DtypeOption = "auto",
     layers_together: Annotated[
         int | None, typer.Option(help="Layers that share a transform: smaller and slower; by default what stays cheap.")
     ] = None,

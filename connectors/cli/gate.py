@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from blend.gate import DEFAULT_BOUND, Verdict
-from connectors.cli.options import JsonOption
+from connectors.cli.options import DtypeOption, JsonOption, LanguageModelOption
 from connectors.cli.output import print_json, print_line, print_table
 from connectors.cli.output import progress as progress_bar
 from connectors.codec_choice import AUTO, choose_codec, gate_path
@@ -21,16 +21,14 @@ _STORE_BYTES = 16 << 30  # of passages, while they are measured
 
 def gate(
     corpus: Annotated[Path, typer.Option(help="Questions with passages and answers: a MuSiQue .json.")],
-    model: Annotated[str, typer.Option(help="Hub id or directory of a causal language model.", envvar="MODEL")] = "",
+    model: LanguageModelOption = "",
     bound: Annotated[float, typer.Option(help="The largest mean KL to accept, in nats.", min=0.0)] = DEFAULT_BOUND,
     shares: Annotated[str, typer.Option(help="Shares of reused tokens to recompute, ascending.")] = "0.1,0.2,0.3,0.5",
     codec: Annotated[str, typer.Option(help="As the model will be served: what it loses counts.")] = AUTO,
     passages: Annotated[int, typer.Option(help="Passages in a prompt.", min=1)] = 4,
     prompts: Annotated[int, typer.Option(help="Prompts to measure.", min=1)] = 12,
     skip: Annotated[int, typer.Option(help="Questions at the beginning of the file to leave out.", min=0)] = 0,
-    dtype: Annotated[
-        str, typer.Option(help="As the model will be served: bfloat16, float16, float32; or auto.")
-    ] = "auto",
+    dtype: DtypeOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
     """Measure blended answers against those of prompts computed in full, and keep the verdict beside the profile.
@@ -41,9 +39,9 @@ def gate(
     Example: kvstore gate --model DIR --corpus musique.json
     """
     from connectors.hf import spec_of  # transformers takes seconds to import
-    from connectors.hf.blend_quality import asked_prompts
+    from connectors.hf.blend_quality import asked_prompts, num_steps
     from connectors.hf.blending import DEFAULT_SELECTOR, sink_of
-    from connectors.hf.gate import judge, num_steps
+    from connectors.hf.gate import judge
     from connectors.hf.models import demo_model_dir, dtype_named, load_model
 
     wanted = _shares(shares)
@@ -54,7 +52,7 @@ def gate(
     spec, tier = spec_of(loaded), MemoryTier(_STORE_BYTES)
     chosen = choose_codec(codec, "balanced", None, profile_directory(), spec, tier)
     with KVStore([tier], chosen) as store, progress_bar(hidden=as_json) as bar:
-        task = bar.add_task("measuring", total=num_steps(asked, wanted))
+        task = bar.add_task("measuring", total=num_steps(asked, len(wanted)))
         verdict = judge(
             loaded,
             tokenizer,

@@ -12,6 +12,10 @@ StoreOption = Annotated[
     typer.Option("--store", metavar="DIR", help="The store's directory. Without it: store.path of the settings."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs, and nothing else.")]
+LanguageModelOption = Annotated[
+    str, typer.Option(help="Hub id or directory of a causal language model.", envvar="MODEL")
+]
+DtypeOption = Annotated[str, typer.Option(help="As the model will be served: bfloat16, float16, float32; or auto.")]
 ModelOption = Annotated[str | None, typer.Option(metavar="M", help="Only chunks of models with M in their name.")]
 TenantOption = Annotated[str | None, typer.Option(metavar="T", help='Only chunks of tenant T; "" is who names none.')]
 PrefixOption = Annotated[

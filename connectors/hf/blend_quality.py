@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import ast
 import copy
 import json
 import random
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from transformers import DynamicCache, PreTrainedModel
@@ -19,6 +18,7 @@ from transformers import DynamicCache, PreTrainedModel
 from blend import Layout, Segment
 from blend.gate import Measured, words_f1
 from connectors.hf.blending import Blender
+from connectors.hf.corpora import passages_of
 from connectors.hf.layouts import layout_of_chat, layout_of_parts
 from connectors.hf.request import read_request
 from connectors.hf.scoring import distortion, logits_behind
@@ -51,9 +51,8 @@ def asked_prompts(tokenizer: Any, path: Path, num_passages: int, seed: int = 0) 
 
 
 def _asked(tokenizer: Any, entry: dict[str, Any], num_passages: int, chosen: random.Random) -> AskedPrompt:
-    contexts = entry["ctxs"] if isinstance(entry["ctxs"], list) else ast.literal_eval(entry["ctxs"])
-    passages = chosen.sample(contexts, min(num_passages, len(contexts)))
-    segments = [Segment(f"{passage['title']}\n{passage['text']}\n\n") for passage in passages]
+    passages = passages_of(entry)
+    segments = [Segment(f"{text}\n\n") for text in chosen.sample(passages, min(num_passages, len(passages)))]
     parts: list[str | Segment] = [_ASKED, *segments, f"Question: {entry['question']}\nAnswer with a few words."]
     if getattr(tokenizer, "chat_template", None) is None:
         layout = layout_of_parts(tokenizer, [*parts, "\nAnswer:"])
@@ -111,7 +110,53 @@ class InFull:
         return Measured(share, apart.kl, apart.top1, same, f1, self.first_token_s / taken_s)
 
 
-def averaged(points: Sequence[Measured]) -> Measured:
+Way = TypeVar("Way", bound=Hashable)
+Step = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class Comparison(Generic[Way]):
+    """What each way of blending does to answers, and the same prompts in full."""
+
+    measured: Mapping[Way, Measured]
+    full_f1: float
+    full_s: float
+
+
+def compare(
+    model: PreTrainedModel,
+    tokenizer: Any,
+    blenders: Mapping[Way, tuple[float, Blender]],
+    prompts: Sequence[AskedPrompt],
+    step: Step = lambda doing: None,
+) -> Comparison[Way]:
+    """Every prompt, in full and by every way: the share that it recomputes, and its blender. `step`: `num_steps` times.
+
+    The blenders share a store, in which the prompts' segments are saved.
+    """
+    _, warming = next(iter(blenders.values()))
+    for _ in warming.warm(segments_of(prompts)):
+        step("computing passages")
+    points: dict[Way, list[Measured]] = {way: [] for way in blenders}
+    full_f1, full_s = [], []
+    for asked in prompts:
+        full = InFull(model, tokenizer, asked)
+        full_f1.append(full.f1)
+        full_s.append(full.first_token_s)
+        step("computing a prompt in full")
+        for way, (share, blender) in blenders.items():
+            points[way].append(full.against(blender, share))
+            step(f"recomputing {share:.0%}")
+    measured = {way: _averaged(of_way) for way, of_way in points.items()}
+    return Comparison(measured, statistics.fmean(full_f1), statistics.median(full_s))
+
+
+def num_steps(prompts: Sequence[AskedPrompt], num_ways: int) -> int:
+    """How often `compare` calls `step`."""
+    return len(list(segments_of(prompts))) + len(prompts) * (1 + num_ways)
+
+
+def _averaged(points: Sequence[Measured]) -> Measured:
     """Means; of what is sooner, the median."""
     means = {name: statistics.fmean(getattr(point, name) for point in points) for name in ("kl", "top1", "f1")}
     same = statistics.fmean(point.same_answer for point in points)

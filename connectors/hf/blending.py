@@ -101,9 +101,10 @@ class Blender:
         return Prefix(prefix.cache, (exact,), exact=False)
 
     def warm(self, segments: Iterable[Sequence[int]]) -> Iterator[int]:
-        """Computes and saves those of the segments that are not held; yields how many are done, as they are.
+        """Computes and saves those of the segments that are not held; yields each one's number as it has been seen.
 
-        Segments are token ids, cut as in a prompt. Several short ones are computed in one forward pass.
+        Segments are token ids, cut as in a prompt. Several short ones are computed in one forward pass, the last of
+        them when the iterator ends.
         """
         pack: list[Sequence[int]] = []
         for number, segment in enumerate(segments):

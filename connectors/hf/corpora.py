@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import count
@@ -33,7 +33,7 @@ def read_corpus(path: Path) -> list[Passages]:
 
 def musique(path: Path) -> list[Passages]:
     """Each question of a MuSiQue file with its passages joined into one text."""
-    return [Passages("\n\n".join(_texts(entry["ctxs"])), entry["question"]) for entry in json.loads(path.read_text())]
+    return [Passages("\n\n".join(passages_of(entry)), entry["question"]) for entry in json.loads(path.read_text())]
 
 
 def longchat(path: Path) -> list[Passages]:
@@ -68,7 +68,8 @@ def windows_in_turn(tokenizer: Any, kinds: Sequence[Sequence[str]], num_tokens: 
                 yield window
 
 
-def _texts(contexts: list[dict[str, str]] | str) -> list[str]:
-    """Passages come as a list, or as the text of a Python list."""
+def passages_of(entry: Mapping[str, Any]) -> list[str]:
+    """Of a MuSiQue entry: titles and texts. They come as a list, or as the text of a Python list."""
+    contexts = entry["ctxs"]
     passages = ast.literal_eval(contexts) if isinstance(contexts, str) else contexts
     return [f"{passage['title']}\n{passage['text']}".strip() for passage in passages]

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from transformers import PreTrainedModel
 
 from blend import Selector, Shares
-from blend.gate import Measured, Verdict
-from connectors.hf.blend_quality import AskedPrompt, InFull, averaged, segments_of
+from blend.gate import Verdict
+from connectors.hf.blend_quality import AskedPrompt, Step, compare
 from connectors.hf.blending import Blender, Blending
 from kvstore import Identity, KVStore
 
@@ -25,26 +24,17 @@ def judge(
     shares: Sequence[float],
     behind: tuple[int, ...],
     bound: float,
-    step: Callable[[str], object] = lambda doing: None,
+    step: Step = lambda doing: None,
 ) -> Verdict:
-    """Measures every share on every prompt; `step` is called `num_steps` times. Raises UnsupportedModel.
+    """Measures every share on every prompt, as `compare` does. Raises UnsupportedModel.
 
     The prompts' segments are saved in the store: what the codec loses is part of what is measured.
     """
     blenders = {
-        share: Blender(model, store, identity, Blending(Shares(share, share), selector, behind)) for share in shares
+        share: (share, Blender(model, store, identity, Blending(Shares(share, share), selector, behind)))
+        for share in shares
     }
-    for _ in blenders[shares[0]].warm(segments_of(prompts)):
-        step("computing passages")
-    measured: dict[float, list[Measured]] = {share: [] for share in shares}
-    full_f1 = []
-    for asked in prompts:
-        full = InFull(model, tokenizer, asked)
-        full_f1.append(full.f1)
-        step("computing a prompt in full")
-        for share in shares:
-            measured[share].append(full.against(blenders[share], share))
-            step(f"recomputing {share:.0%}")
+    found = compare(model, tokenizer, blenders, prompts, step)
     return Verdict(
         spec=identity.spec.fingerprint(),
         codec=identity.codec,
@@ -52,11 +42,6 @@ def judge(
         behind=behind,
         bound=bound,
         prompts=len(prompts),
-        full_f1=statistics.fmean(full_f1),
-        measured=tuple(averaged(measured[share]) for share in shares),
+        full_f1=found.full_f1,
+        measured=tuple(found.measured.values()),
     )
-
-
-def num_steps(prompts: Sequence[AskedPrompt], shares: Sequence[float]) -> int:
-    """How often `judge` calls `step`."""
-    return len(list(segments_of(prompts))) + len(prompts) * (1 + len(shares))
