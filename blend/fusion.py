@@ -11,6 +11,7 @@ Knows tensors and positions; whoever runs the model tells it of every layer.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -29,6 +30,16 @@ class Shares:
     last: float
     from_layer: int = 1
 
+    @classmethod
+    def averaging(cls, share: float, from_layer: int = 1) -> Shares:
+        """So many on average from that layer on: as many more at first as fewer at last, none if that is possible.
+
+        Where a token's KV differs is seen ever better the deeper the layer: who is chosen from many, again and again,
+        is chosen better than who was chosen once from the first layers' faint differences.
+        """
+        first = min(2 * share, 1.0)
+        return cls(first, 2 * share - first, from_layer)
+
     def at(self, layer: int, num_layers: int) -> float:
         if layer < self.from_layer:
             return 1.0
@@ -39,15 +50,24 @@ class Shares:
 class Fusion(Prefill):
     """The KV of a prompt whose first `start` tokens are exact, and some of the others reused."""
 
-    def __init__(self, kv: KVArray, start: int, into_segment: torch.Tensor, selector: Selector, shares: Shares) -> None:
+    def __init__(
+        self,
+        kv: KVArray,
+        start: int,
+        into_segment: torch.Tensor,
+        selector: Selector,
+        shares: Shares,
+        wait: Callable[[int], object] = lambda layer: None,
+    ) -> None:
         """`kv` has room for all tokens; it holds the exact ones and those reused, moved to their places.
 
         `into_segment` int64 `[token - start]`: how many tokens of its segment stand before a reused token, -1 for
-        one that is not reused.
+        one that is not reused. Reused KV may come while the model runs: `wait(layer)` returns when that layer's is
+        there.
         """
         super().__init__(kv.spec)
         self.start, self._kv, self._selector, self._shares = start, kv, selector, shares
-        self._into_segment, self._num_layers = into_segment, kv.spec.num_layers
+        self._into_segment, self._num_layers, self._wait = into_segment, kv.spec.num_layers, wait
         self._num_reused = int((into_segment >= 0).sum())
         self.rows = torch.arange(kv.num_tokens - start, device=into_segment.device)
         self._scores: torch.Tensor | None = None
@@ -56,11 +76,14 @@ class Fusion(Prefill):
     def positions(self) -> torch.Tensor:  # type: ignore[override]
         return self.rows + self.start
 
+    columns = positions
+
     def probes(self, layer: int) -> bool:
         return layer == self._shares.from_layer and self._num_reused > 0
 
     def narrow(self, layer: int, fresh: tuple[torch.Tensor, torch.Tensor] | None = None) -> torch.Tensor | None:
         if fresh is not None:
+            self._wait(layer)
             self._scores = self._compared(layer, *fresh)
         kept = math.ceil(self._shares.at(layer, self._num_layers) * self._num_reused)
         reused = self._into_segment[self.rows] >= 0
@@ -73,6 +96,7 @@ class Fusion(Prefill):
         return indices
 
     def put(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        self._wait(layer)
         if layer > self._shares.from_layer and self._shares.last < self._shares.first:
             self._scores = self._compared(layer, keys, values)
         positions = self.positions

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from blend.arriving import Arriving
 from blend.segment import Layout, identity_of_segment
 from codec import KVArray
 from kvstore import Identity, KVStore, PrefixMatch, Saved
@@ -52,16 +53,25 @@ class Library:
         held = {(found.start, found.end) for found in self.find(layout)}
         return [segment for segment in layout.cut().segments if segment not in held]
 
-    def load(self, found: Sequence[Found], kv: KVArray) -> torch.Tensor:
-        """Puts segments where they belong in a prompt's KV, keys for these places.
+    def loading_s(self, found: Sequence[Found]) -> float:
+        """Seconds to expect until these are loaded, one after the other; 0 for what was not measured yet."""
+        return sum(self._store_of(segment).loading_s(segment.match) for segment in found)
 
-        Returns, int64 `[token]`, how many tokens of its segment stand before a token that was delivered, and -1 for
-        the others: what was found and is gone, or damaged, is computed like any new text.
+    def begin(self, found: Sequence[Found], kv: KVArray) -> tuple[Arriving, torch.Tensor]:
+        """Has segments put where they belong in a prompt's KV, keys for these places, layer by layer.
+
+        Also returns, int64 `[token]`, how many tokens of its segment stand before a token that comes, and -1 for the
+        others: what was found and is gone, or damaged, is computed like any new text.
         """
         into_segment = torch.full((kv.num_tokens,), -1, device=kv.device)
+        coming = []
         for segment in found:
-            store, _ = self._store_and_identity(segment.end - segment.start)
             room = kv.tokens(segment.start, segment.end)
-            if store.load_chunks(segment.match, [room], to=segment.start):
+            layers = self._store_of(segment).load_layers(segment.match, room, segment.start)
+            if layers is not None:
+                coming.append(layers)
                 into_segment[segment.start : segment.end] = torch.arange(room.num_tokens, device=kv.device)
-        return into_segment
+        return Arriving(coming, kv.spec.num_layers, kv.device), into_segment
+
+    def _store_of(self, segment: Found) -> KVStore:
+        return self._store.in_chunks_of(segment.end - segment.start)

@@ -21,6 +21,10 @@ class Packing(Prefill):
         numbers = torch.arange(len(self._lengths), device=device)
         self._run = numbers.repeat_interleave(torch.tensor(self._lengths, device=device))
 
+    @property
+    def columns(self) -> torch.Tensor:
+        return self.rows
+
     def put(self, layer: int, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         self._kv.keys[layer].copy_(keys)
         self._kv.values[layer].copy_(values)

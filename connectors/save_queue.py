@@ -55,7 +55,8 @@ class SaveQueue:
             self._busy += more
             self._changed.notify_all()
 
-    def _wait_for_rest(self) -> None:
+    def wait_for_rest(self) -> None:
+        """Until the engine is not busy; no longer when what waits to be saved fills half of the queue."""
         with self._changed:
             self._changed.wait_for(lambda: not self._busy or self._closed or 2 * self._bytes > self._capacity_bytes)
 
@@ -80,7 +81,7 @@ class SaveQueue:
                     return
                 save = self._waiting.popleft()
             try:
-                self._store.save(save.identity, save.token_ids, save.kv, save.start, pace=self._wait_for_rest)
+                self._store.save(save.identity, save.token_ids, save.kv, save.start, pace=self.wait_for_rest)
             except Exception:  # whatever it is, the engine goes on and the next save is tried
                 self._store.metrics.count("saves_failed")
                 _log.exception("saving %d tokens failed", save.kv.num_tokens)

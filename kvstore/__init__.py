@@ -19,13 +19,14 @@ from kvstore.errors import (
 from kvstore.eviction import LRU, EvictionPolicy, NoEviction
 from kvstore.key import ChunkKey, Identity, LoRA, Multimodal, chunk_keys
 from kvstore.lmdb_tier import LmdbReader, LmdbTier
+from kvstore.match import PrefixMatch
 from kvstore.memory import MemoryTier
 from kvstore.metrics import Metrics
 from kvstore.pipeline import DECODERS
 from kvstore.profiles import codec_in, profile_in, profile_named
 from kvstore.s3fifo import S3FIFO
 from kvstore.selection import ChunkTree, EntryFilter
-from kvstore.store import DEFAULT_CHUNK_TOKENS, KVStore, PrefixMatch, Saved
+from kvstore.store import DEFAULT_CHUNK_TOKENS, KVStore, Saved
 from kvstore.tier import Entry, NoTier, Terms, Tier
 from kvstore.tiered import Tiers
 from kvstore.writer_lock import BlockingWriter

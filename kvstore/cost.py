@@ -121,6 +121,19 @@ class CostModel:
                 return plans[-1]
         return min(plans, key=lambda plan: plan.expected_s)
 
+    def share_to_recompute(
+        self, model: str, loading_s: float, num_tokens: int, context: int, bounds: tuple[float, float]
+    ) -> float | None:
+        """Of a prompt's tokens behind its first `context`, reused from elsewhere: the share to compute all the same.
+
+        As many as are computed while the others are loaded, which takes `loading_s`, within `bounds` (CacheBlend,
+        arXiv 2405.16444, section 5.1); the least while computing was not measured. None: computing all is sooner.
+        """
+        computing_s, (least, most) = self.computing_s(model, num_tokens, context), bounds
+        if loading_s >= computing_s:
+            return None
+        return min(max(loading_s / computing_s, least), most)
+
     def retry_due(self, plan: Plan) -> bool:
         """Whether a chunk that this plan leaves out should be loaded beside it; then `retried` must follow.
 
@@ -166,6 +179,11 @@ class AlwaysLoad(CostModel):
         context: int = 0,
     ) -> Plan:
         return Plan(len(held), qualities[0], 0.0, math.inf)
+
+    def share_to_recompute(
+        self, model: str, loading_s: float, num_tokens: int, context: int, bounds: tuple[float, float]
+    ) -> float | None:
+        return bounds[0]
 
 
 def _attention(num_tokens: int, context: int) -> tuple[float, float, float]:

@@ -17,75 +17,28 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
 from typing import Self
 
-from codec import (
-    Codec,
-    CorruptFrame,
-    DeviceFrame,
-    Frame,
-    FrameHeader,
-    KVArray,
-    KVSpec,
-    SpecMismatch,
-    UnknownCodec,
-    bytes_needed,
-    decode_chunk,
-    decode_chunk_on_device,
-    encode_chunk,
-    read_header,
-    registered,
-)
+from codec import Codec, CorruptFrame, DeviceFrame, KVArray, KVSpec, encode_chunk, registered
 from kvstore.admission import Admission
-from kvstore.check import Checked, check_tier, require_place
-from kvstore.cost import AlwaysLoad, CostModel, Held
-from kvstore.errors import InvalidRequest, MissingProfile
+from kvstore.check import Checked, check_tier
+from kvstore.chunk_reader import WRONG, ChunkReader
+from kvstore.cost import AlwaysLoad, CostModel
+from kvstore.errors import InvalidRequest
 from kvstore.key import ChunkKey, Identity, LoRA, Multimodal, chunk_keys
+from kvstore.match import PrefixMatch
 from kvstore.metrics import Metrics
 from kvstore.pipeline import DECODERS, in_order
-from kvstore.profiles import find_profile, profile_named
+from kvstore.profiles import profile_named
 from kvstore.tier import Terms, Tier
 from kvstore.tiered import Tiers
 
 _log = logging.getLogger(__name__)
 DEFAULT_CHUNK_TOKENS = 128
 _SAVE_GROUP_BYTES = 32 << 20  # encoded frames are handed to the tier in groups of this size
-
-
-@dataclass(frozen=True)
-class PrefixMatch:
-    """The leading chunks of a prompt that were held when it was asked. Nothing is reserved by it."""
-
-    identity: Identity
-    keys: tuple[ChunkKey, ...]
-    tiers: tuple[str, ...]
-    """The name of the tier that held each."""
-    before: tuple[ChunkKey, ...] = ()
-    """The prompt's chunks before those, which the caller has from elsewhere."""
-    until_s: float = math.inf
-    """When it has to be loaded (`time.monotonic`), where its frames can be read at less than their full quality."""
-
-    @property
-    def start(self) -> int:
-        """The position at which its first token stood when its KV was computed."""
-        return len(self.identity.behind) + len(self.before) * self.identity.chunk_tokens
-
-    @property
-    def num_tokens(self) -> int:
-        return len(self.keys) * self.identity.chunk_tokens
-
-    def first(self, num_chunks: int) -> PrefixMatch:
-        """The same match, cut to its first `num_chunks` chunks."""
-        return replace(self, keys=self.keys[:num_chunks], tiers=self.tiers[:num_chunks])
-
-    def behind(self, num_tokens: int) -> PrefixMatch:
-        """What of it is left to load for who has the prompt's first `num_tokens` tokens already, in whole chunks."""
-        had = max(num_tokens - self.start, 0) // self.identity.chunk_tokens
-        return replace(self, keys=self.keys[had:], tiers=self.tiers[had:], before=self.before + self.keys[:had])
 
 
 @dataclass(frozen=True)
@@ -130,10 +83,10 @@ class KVStore:
             raise InvalidRequest(f"chunk_tokens is {chunk_tokens}; a chunk needs at least one token")
         self.codec, self.chunk_tokens = codec, chunk_tokens
         self._ttl_s, self._clock, self._target_s, self._decoders = ttl_s, clock, target_s, decoders
-        self._shares: dict[str, float] = {}  # of a frame's bytes, by the quality that takes so much
         self.metrics = metrics or Metrics()
         self.cost = cost or AlwaysLoad()
         self.tier = Tiers(tiers, self.metrics, admission, self.cost)
+        self._reader = ChunkReader(self.tier, codec, self.metrics, self.cost)
         fingerprint = profile_named(codec.id, codec.params())
         self._profile = None if fingerprint is None else registered(fingerprint)
         self._profile_kept = False
@@ -164,10 +117,10 @@ class KVStore:
         """
         plan = self.cost.plan(
             match.identity.spec.fingerprint(),
-            self._held(match),
+            self._reader.held(match),
             self.chunk_tokens,
             num_tokens,
-            list(self._shares) or [self.codec.id],
+            list(self._reader.shares) or [self.codec.id],
             self._target_s,
             context=match.start,
         )
@@ -181,7 +134,7 @@ class KVStore:
 
     def _timed(self, match: PrefixMatch, num_tokens: int) -> PrefixMatch:
         """With the moment from which computing the rest would be too late for the target, where that is known."""
-        if not self._shares or math.isinf(self._target_s):
+        if not self._reader.shares or math.isinf(self._target_s):
             return match
         behind = match.start + match.num_tokens
         computing_s = self.cost.computing_s(match.identity.spec.fingerprint(), num_tokens, behind)
@@ -189,26 +142,13 @@ class KVStore:
             return match
         return replace(match, until_s=time.monotonic() + self._target_s - computing_s)
 
-    def _held(self, match: PrefixMatch) -> list[Held]:
-        """The match's chunks, each run of one tier with the size of its first frame: they are about alike."""
-        held: list[Held] = []
-        for key, tier in zip(match.keys, match.tiers, strict=True):
-            if not held or held[-1].tier != tier:
-                entry = self.tier.entry(key)
-                size_bytes = entry.size_bytes if entry else 1
-                shares = self._shares or {self.codec.id: 1.0}
-                held.append(Held(tier, {name: math.ceil(size_bytes * share) for name, share in shares.items()}))
-            else:
-                held.append(held[-1])
-        return held
-
     def _retry(self, match: PrefixMatch, index: int) -> None:
         started_s = time.perf_counter()
         try:
             out = KVArray.empty(match.identity.spec, self.chunk_tokens)
             start = match.start + index * self.chunk_tokens
-            self._decode(match.keys[index], start, self.tier.get(match.keys[index]), out)
-        except (CorruptFrame, SpecMismatch, UnknownCodec, MissingProfile):
+            self._reader.decode(match.keys[index], start, self.tier.get(match.keys[index]), out)
+        except WRONG:
             _log.debug("chunk %s was to be loaded again; a load will say what is wrong", match.keys[index])
         finally:
             self.cost.retried(time.perf_counter() - started_s)
@@ -256,27 +196,55 @@ class KVStore:
         if len(rooms) < len(match.keys):
             raise InvalidRequest(f"there is room for {len(rooms)} chunks, the match has {len(match.keys)}")
 
-        held = self._held(match) if match.until_s < math.inf else []
+        held = self._reader.held(match) if match.until_s < math.inf else []
 
         def read(index: int) -> tuple[str | None, memoryview | DeviceFrame | None]:
-            quality = self._quality(match, held[index:])
-            return quality, self._read(match.keys[index], rooms[index], quality)
+            quality = self._reader.quality(match, held[index:])
+            return quality, self._reader.read(match.keys[index], rooms[index], quality)
 
         def decode(index: int, found: tuple[str | None, memoryview | DeviceFrame | None]) -> bool:
             quality, data = found
             start = match.start + index * self.chunk_tokens
             place = start if to is None else to + index * self.chunk_tokens
-            return self._decode(match.keys[index], start, data, rooms[index], quality, place)
+            return self._reader.decode(match.keys[index], start, data, rooms[index], quality, place)
 
         loaded = 0
         for decoding in in_order(range(len(match.keys)), read, decode, self._decoders):
-            if stopped() or not self._delivered(match.keys[loaded], decoding):
+            if stopped() or not self._reader.delivered(match.keys[loaded], decoding):
                 break
             loaded += 1
         self.tier.touch(match.before + match.keys[:loaded])
         self.metrics.count("chunks_loaded", loaded)
         self.metrics.count("tokens_loaded", loaded * self.chunk_tokens)
         return loaded
+
+    def load_layers(self, match: PrefixMatch, room: KVArray, to: int) -> Iterator[int] | None:
+        """The match's first chunk, layer by layer: its frame is read and checked now, and decoded into `room` as the
+        iterator is asked, which yields how many layers are there. Keys come for positions from `to` on.
+
+        None when the chunk is gone or damaged. What a decoder still finds wrong is raised, and `room` part-written.
+        Raises InvalidRequest as `load_chunks`.
+        """
+        self._require_own(match.identity)
+        self._require_chunks(match.identity.spec, [room])
+        key = match.keys[0]
+        data = self.tier.get(key)
+        if data is None:
+            self.metrics.count("chunks_vanished")
+            return None
+        layers = self._reader.begin(key, match.start, data, room, to)
+        if layers is None:
+            return None
+        self.tier.touch((*match.before, key))
+        self.metrics.count("chunks_loaded")
+        self.metrics.count("tokens_loaded", self.chunk_tokens)
+        return layers
+
+    def loading_s(self, match: PrefixMatch) -> float:
+        """Seconds to expect until the match is loaded, at full quality; 0 for what was not measured yet."""
+        held = self._reader.held(match)
+        quality = next(iter(held[0].num_bytes)) if held else ""
+        return self.cost.loading_s(match.identity.spec.fingerprint(), held, quality, self.chunk_tokens) if held else 0.0
 
     def _chunks_of(self, kv: KVArray, num_chunks: int) -> list[KVArray]:
         starts = range(0, num_chunks * self.chunk_tokens, self.chunk_tokens)
@@ -286,84 +254,6 @@ class KVStore:
         for chunk in chunks:
             if chunk.spec != spec or chunk.num_tokens != self.chunk_tokens:
                 raise InvalidRequest(f"{chunk.num_tokens} tokens of {chunk.spec.model} are no chunk of {spec.model}")
-
-    def _quality(self, match: PrefixMatch, held: Sequence[Held]) -> str | None:
-        """The finest at which these chunks, all that are left, come in time, else the coarsest; None is the full one.
-
-        Asked for every chunk, it follows a bandwidth that changes (CacheGen, arXiv 2310.07240, section 5.3).
-        """
-        if not held:
-            return None
-        left_s, model = match.until_s - time.monotonic(), match.identity.spec.fingerprint()
-        for quality in self._shares:
-            if self.cost.loading_s(model, held, quality, self.chunk_tokens) <= left_s:
-                break
-        return None if quality == self.codec.qualities[0] else quality
-
-    def _read(self, key: ChunkKey, room: KVArray, quality: str | None) -> memoryview | DeviceFrame | None:
-        """A chunk's frame, on the device where there is room for its KV if a tier has it there; or its first bytes."""
-        if quality is not None:
-            return self._begun(key, quality)
-        return self.tier.get_on_device(key, room.device) or self.tier.get(key)
-
-    def _begun(self, key: ChunkKey, quality: str) -> memoryview | None:
-        """As much of a frame as that quality takes."""
-        entry = self.tier.entry(key)
-        begun = self.tier.peek(key, math.ceil(entry.size_bytes * self._shares[quality])) if entry else None
-        if begun is None or (needed := bytes_needed(read_header(begun), quality)) <= len(begun):
-            return begun
-        return self.tier.peek(key, needed)
-
-    def _decode(
-        self,
-        key: ChunkKey,
-        start: int,
-        data: memoryview | DeviceFrame | None,
-        out: KVArray,
-        quality: str | None = None,
-        to: int | None = None,
-    ) -> bool:
-        """A chunk into `out`, which has its length; False when it is gone. Raises when it is not whole.
-
-        On the device, when its frame lies there and can be decoded there. Below the full quality `data` are the
-        first bytes of its frame.
-        """
-        if data is None:
-            return False
-        started_s = time.perf_counter()
-        frame = data if isinstance(data, DeviceFrame) else Frame(data) if quality is None else Frame.begun(data)
-        require_place(frame, key, start)
-        if frame.header.codec != self.codec.id:
-            raise CorruptFrame(f"the frame is coded with {frame.header.codec}, asked for was {self.codec.id}")
-        find_profile(self.tier, frame.header.codec, frame.header.codec_params)
-        if isinstance(frame, Frame):
-            decode_chunk(frame, out, to, quality)
-        elif not decode_chunk_on_device(frame, out, to):
-            return self._decode(key, start, self.tier.get(key), out, to=to)
-        self._learn_shares(frame.header)
-        taken_s = time.perf_counter() - started_s
-        name = quality or next(iter(self._shares), self.codec.id)
-        self.cost.decoded(out.spec.fingerprint(), name, self.chunk_tokens, taken_s)
-        return True
-
-    def _learn_shares(self, header: FrameHeader) -> None:
-        """Of the first frame that is decoded: others are about alike."""
-        if not self._shares:
-            needed = {quality: bytes_needed(header, quality) for quality in self.codec.qualities}
-            self._shares = {quality: num_bytes / header.num_bytes for quality, num_bytes in needed.items()}
-
-    def _delivered(self, key: ChunkKey, decoding: Future[bool]) -> bool:
-        """Waits for a chunk. Whatever is wrong with it is counted, and damage taken out of service."""
-        try:
-            if decoding.result():
-                return True
-            self.metrics.count("chunks_vanished")
-        except MissingProfile as error:  # nothing is wrong with the frame: left as it is
-            self.metrics.count("profiles_missing")
-            _log.warning("chunk %s cannot be decoded: %s", key, error)
-        except (CorruptFrame, SpecMismatch, UnknownCodec) as error:
-            self._quarantine(key, error)
-        return False
 
     def _keep_profile(self) -> None:
         if self._profile is not None and not self._profile_kept:
@@ -458,13 +348,8 @@ class KVStore:
         for tier in self.tier.tiers:
             for checked in check_tier(tier):
                 if checked.problem is not None and repair:
-                    self._quarantine(checked.key, CorruptFrame(checked.problem))
+                    self._reader.blame(checked.key, CorruptFrame(checked.problem))
                 yield checked
-
-    def _quarantine(self, key: ChunkKey, error: Exception) -> None:
-        self.metrics.count("chunks_corrupt")
-        _log.warning("chunk %s is taken out of service: %s", key, error)
-        self.tier.quarantine(key, str(error))
 
     def close(self) -> None:
         """Closes the tiers. Safe to repeat."""

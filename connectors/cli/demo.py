@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from codec import Codec, MissingProfile, Profile, Transform, codec_class, codec_from, register
+from connectors.cli.demo_passages import num_steps, print_reused, reused_passages
 from connectors.cli.output import print_line, print_table
 from connectors.settings import profile_directory
 from kvstore import InvalidRequest
@@ -48,7 +49,8 @@ def demo(
 
     The context's KV is computed once and kept. Each question then loads it instead of computing it again.
     The last column says how close the answers stay: lossless promises those of the model without the
-    store, token by token. `transform` needs a profile: the demo model gets one when it has none yet, from
+    store, token by token. Then ten passages of the text are asked about in a new order, each computed once
+    and reused wherever it stands. `transform` needs a profile: the demo model gets one when it has none yet, from
     texts at hand, in about five minutes on two cores; for another model run `kvstore calibrate` first.
 
     Example: kvstore demo --contexts 1024 --file report.txt --question "What went wrong?"
@@ -63,6 +65,8 @@ def demo(
         print(json.dumps({**report, "runs": [asdict(run) for run in report["runs"]]}, indent=2))
     else:
         _print_table(report)
+        if report["reused_passages"]:
+            print_reused(report["reused_passages"])
 
 
 def _lengths(contexts: str) -> list[int]:
@@ -92,22 +96,22 @@ def _run(
     directory = source or str(demo_model_dir())
     model, tokenizer = load_model(directory, dtype_named(dtype))
     codecs = _codecs(progress, names, model, tokenizer, is_demo_model=not source)
-    progress.update(task, total=len(lengths) * (2 + len(codecs)))
+    progress.update(task, total=len(lengths) * (2 + len(codecs)) + num_steps(questions))
     document = shipped_document() if file is None else file.read_text(encoding="utf-8")
     contexts = [shared_context(tokenizer, document, questions, length) for length in lengths]
     ttft.first_token_s(model, contexts[0].questions[0])  # the first forward pass sets up the arithmetic libraries
-    runs = []
-    for context in contexts:
 
-        def step(doing: str) -> None:
-            progress.update(task, advance=1, description=doing)
+    def step(doing: str) -> None:
+        progress.update(task, advance=1, description=doing)
 
-        runs += compare(model, directory, context, codecs, new_tokens, step)
+    runs = [run for context in contexts for run in compare(model, directory, context, codecs, new_tokens, step)]
+    passages = reused_passages(model, tokenizer, next(iter(codecs.values())), document, questions, step)
     return {
         "model": spec_of(model).model,
         "dtype": str(model.dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
         "runs": runs,
+        "reused_passages": passages,
     }
 
 

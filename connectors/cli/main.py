@@ -21,6 +21,7 @@ from connectors.cli.pin import pin, unpin
 from connectors.cli.show import show
 from connectors.cli.top import top
 from connectors.cli.verify import verify
+from connectors.cli.warm import warm
 from connectors.cli.why_miss import why_miss
 from kvstore import KVCacheError
 
@@ -64,3 +65,4 @@ app.command("export")(export)
 app.command("import")(import_chunks)
 app.command("calibrate")(calibrate)
 app.command("gate")(gate)
+app.command("warm")(warm)

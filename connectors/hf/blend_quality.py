@@ -17,11 +17,13 @@ from transformers import DynamicCache, PreTrainedModel
 
 from blend import Layout, Segment
 from blend.gate import Measured, words_f1
+from codec import KVArray, KVSpec
 from connectors.hf.blending import Blender
 from connectors.hf.corpora import passages_of
 from connectors.hf.layouts import layout_of_chat, layout_of_parts
-from connectors.hf.request import read_request
-from connectors.hf.scoring import distortion, logits_behind
+from connectors.hf.prefix import Prefix
+from connectors.hf.request import Request, read_request
+from connectors.hf.scoring import distortion, kv_of, logits_behind
 from kvstore import InvalidRequest, PrefixMatch
 
 ANSWER_TOKENS = 24
@@ -52,13 +54,19 @@ def asked_prompts(tokenizer: Any, path: Path, num_passages: int, seed: int = 0) 
 
 def _asked(tokenizer: Any, entry: dict[str, Any], num_passages: int, chosen: random.Random) -> AskedPrompt:
     passages = passages_of(entry)
-    segments = [Segment(f"{text}\n\n") for text in chosen.sample(passages, min(num_passages, len(passages)))]
-    parts: list[str | Segment] = [_ASKED, *segments, f"Question: {entry['question']}\nAnswer with a few words."]
+    some = chosen.sample(passages, min(num_passages, len(passages)))
+    return asked_prompt(tokenizer, some, entry["question"], entry["answers"])
+
+
+def asked_prompt(tokenizer: Any, passages: Sequence[str], question: str, answers: Sequence[str] = ()) -> AskedPrompt:
+    """A question behind passages, in the model's chat format where it has one."""
+    segments = [Segment(f"{text}\n\n") for text in passages]
+    parts: list[str | Segment] = [_ASKED, *segments, f"Question: {question}\nAnswer with a few words."]
     if getattr(tokenizer, "chat_template", None) is None:
         layout = layout_of_parts(tokenizer, [*parts, "\nAnswer:"])
     else:
         layout = layout_of_chat(tokenizer, [{"role": "user", "content": parts}])
-    return AskedPrompt(layout, tuple(entry["answers"]))
+    return AskedPrompt(layout, tuple(answers))
 
 
 class InFull:
@@ -74,6 +82,7 @@ class InFull:
         self.first_token_s = time.perf_counter() - started_s
         self.answer = _greedy(model, first, copy.deepcopy(cache))
         rest = logits_behind(model, self._as_ids(self.answer[:-1]), cache)
+        self._cache = cache
         self._logits = torch.cat([first[None], rest])
 
     @property
@@ -91,12 +100,24 @@ class InFull:
         text: str = self._tokenizer.decode(answer, skip_special_tokens=True)
         return text
 
-    @torch.no_grad()
+    def kv(self, spec: KVSpec) -> KVArray:
+        """Of the prompt's tokens but the last."""
+        return kv_of(spec, self._cache).tokens(0, len(self.asked.layout.token_ids) - 1)
+
     def against(self, blender: Blender, share: float) -> Measured:
         """The same prompt, blended. Raises InvalidRequest when none of its segments is held."""
+        nothing = PrefixMatch(blender.identity, (), ())
+        return self.compared(lambda request: blender.load(request, self.asked.layout, nothing), share)
+
+    @torch.no_grad()
+    def compared(self, load: Callable[[Request], Prefix | None], share: float) -> Measured:
+        """The same prompt behind what is loaded of it, of which that share is recomputed.
+
+        Raises InvalidRequest when nothing is loaded.
+        """
         request = read_request(self._model, {"inputs": self.input_ids, "max_new_tokens": ANSWER_TOKENS}, None)
         started_s = time.perf_counter()
-        prefix = blender.load(request, self.asked.layout, PrefixMatch(blender.identity, (), ()))
+        prefix = load(request)
         if prefix is None:
             raise InvalidRequest("none of the prompt's segments is held: warm them first")
         last = self._as_ids(self.asked.layout.token_ids[-1:])
@@ -147,7 +168,7 @@ def compare(
         for way, (share, blender) in blenders.items():
             points[way].append(full.against(blender, share))
             step(f"recomputing {share:.0%}")
-    measured = {way: _averaged(of_way) for way, of_way in points.items()}
+    measured = {way: averaged(of_way) for way, of_way in points.items()}
     return Comparison(measured, statistics.fmean(full_f1), statistics.median(full_s))
 
 
@@ -156,7 +177,7 @@ def num_steps(prompts: Sequence[AskedPrompt], num_ways: int) -> int:
     return len(list(segments_of(prompts))) + len(prompts) * (1 + num_ways)
 
 
-def _averaged(points: Sequence[Measured]) -> Measured:
+def averaged(points: Sequence[Measured]) -> Measured:
     """Means; of what is sooner, the median."""
     means = {name: statistics.fmean(getattr(point, name) for point in points) for name in ("kl", "top1", "f1")}
     same = statistics.fmean(point.same_answer for point in points)

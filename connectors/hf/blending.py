@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel
 
-from blend import SELECTORS, Deviation, Fusion, Layout, Library, Selector, Shares
+from blend import SELECTORS, Deviation, Found, Fusion, Layout, Library, Selector, Shares
 from blend.gate import DEFAULT_BOUND, Verdict
 from codec import Codec, KVSpec
 from connectors.codec_choice import gate_path
+from connectors.hf.beside import Beside
 from connectors.hf.fusing import compute_runs, fuse, require_fusing
 from connectors.hf.moving import require_movable
 from connectors.hf.prefix import Prefix, empty_buffers, no_prefix, row_array
@@ -35,7 +36,10 @@ def sink_of(tokenizer: Any) -> tuple[int, ...]:
 class Blending:
     """How prompts are blended."""
 
-    shares: Shares
+    share: float
+    """Of the reused tokens: how many are recomputed at least, on average over the layers."""
+    most: float = 1.0
+    """And at most, where loading takes so long that more of them cost nothing."""
     selector: Selector = field(default_factory=DEFAULT_SELECTOR)
     behind: tuple[int, ...] = ()
     """Token ids that stand before a segment while it is computed."""
@@ -43,6 +47,8 @@ class Blending:
     """Of the mean KL in nats: beyond it, blending ends."""
     checked: float = 0.02
     """Share of blended prompts that are computed in full as well, beside the engine."""
+    learns: bool = True
+    """Whether marked segments that are not held are computed, beside the engine, for the next prompt that has them."""
 
 
 def passed_gate(directory: Path | None, spec: KVSpec, codec: Codec) -> Blending | None:
@@ -59,8 +65,8 @@ def passed_gate(directory: Path | None, spec: KVSpec, codec: Codec) -> Blending 
     if passed is None or not same or verdict.selector not in SELECTORS:
         _log.warning("prompts are not blended: %s is of another model, codec or selector, or did not pass", path)
         return None
-    selector = SELECTORS[verdict.selector]()
-    return Blending(Shares(passed.share, passed.share), selector, verdict.behind, verdict.bound)
+    most = max(point.share for point in verdict.measured)
+    return Blending(passed.share, most, SELECTORS[verdict.selector](), verdict.behind, verdict.bound)
 
 
 class Blender:
@@ -75,30 +81,53 @@ class Blender:
         self.identity = identity
         self._model, self._store, self._spec, self._blending = model, store, identity.spec, blending
         self._library = Library(store, identity, blending.behind)
-        self.checks = SpotChecks(model, store.metrics, blending.bound, blending.checked)
+        self.beside = Beside("kvstore-blend")
+        self.checks = SpotChecks(model, store.metrics, self.beside, blending.bound, blending.checked)
 
     def load(self, request: Request, layout: Layout, match: PrefixMatch) -> Prefix | None:
         """A cache for this request, of one prompt, with all but its last token in place; None when no segment is held,
-        or answers were found to be beyond the bound.
+        computing is expected to be sooner than loading them, or answers were found to be beyond the bound.
 
-        The exact prefix comes first; segments behind it are fused with what is computed.
+        The exact prefix comes first; segments behind it are fused with what is computed, while they are loaded.
         """
-        found = self._library.find(layout, start=match.num_tokens)
-        if not found or not self.checks.within:
+        found, (row,) = self._library.find(layout, start=match.num_tokens), request.rows
+        share = self._share(found, len(row.token_ids), match.num_tokens)
+        if share is None or not self.checks.within:
             return None
-        (row,) = request.rows
         buffers = empty_buffers(self._spec, request, self._model.device)
         kv = row_array(self._spec, buffers, 0, row.pad, len(row.token_ids))
         exact = min(self._store.load_into(match, kv) if match.keys else 0, len(row.token_ids) - 1)
-        into_segment = self._library.load(found, kv)
+        arriving, into_segment = self._library.begin(found, kv)
         into_segment[-1] = -1  # computed, whatever it is: the answer's first token comes of it
-        fusion = Fusion(kv, exact, into_segment[exact:], self._blending.selector, self._blending.shares)
-        fuse(self._model, row.token_ids, fusion)
+        shares = Shares.averaging(share)
+        with arriving:
+            fusion = Fusion(kv, exact, into_segment[exact:], self._blending.selector, shares, arriving.wait)
+            fuse(self._model, row.token_ids, fusion)
         prefix = no_prefix(self._model, request)
         prefix.cache.restore(buffers, request.num_columns - 1)
         self._store.metrics.count("requests_blended")
         self._store.metrics.count("tokens_blended", int((into_segment >= 0).sum()))
         return Prefix(prefix.cache, (exact,), exact=False)
+
+    def _share(self, found: Sequence[Found], num_tokens: int, context: int) -> float | None:
+        """How much of what was found to recompute; None when nothing of it is to be used."""
+        if not found:
+            return None
+        model, bounds = self._spec.fingerprint(), (self._blending.share, self._blending.most)
+        return self._store.cost.share_to_recompute(model, self._library.loading_s(found), num_tokens, context, bounds)
+
+    def learn(self, layout: Layout, pace: Callable[[], object]) -> None:
+        """Has the prompt's segments that are not held computed and saved, beside the engine: returns at once.
+
+        `pace` is called before each forward pass, and may wait.
+        """
+        if self._blending.learns and self.checks.within and self._library.missing(layout):
+            segments = [layout.tokens(segment) for segment in layout.segments]
+            self.beside.submit(lambda: [pace() for _ in self.warm(segments)])
+
+    def close(self) -> None:
+        """Waits for what is done beside the engine."""
+        self.beside.close()
 
     def warm(self, segments: Iterable[Sequence[int]]) -> Iterator[int]:
         """Computes and saves those of the segments that are not held; yields each one's number as it has been seen.

@@ -132,7 +132,8 @@ class CachedModel:
             self.store.metrics.count("requests_bypassed")
             _log.info("a request goes past the store: %s", reason)
             return self.model.generate(inputs, **kwargs)
-        prefix = self._load(request, _layout(request, segments))
+        layout = _layout(request, segments)
+        prefix = self._load(request, layout)
         self.store.metrics.count(
             "tokens_computed", sum(len(row.token_ids) for row in request.rows) - sum(prefix.loaded)
         )
@@ -147,6 +148,8 @@ class CachedModel:
             self._save_answers(request, prefix.cache, output)
         elif self.blender is not None and not prefix.exact and request.copies == 1 and self.blender.checks.due():
             self._check_blended(request, prefix, output)
+        if layout and self.blender is not None and segments != "anywhere":
+            self.blender.learn(layout, self._queue.wait_for_rest)
         return output
 
     def _check_blended(self, request: Request, prefix: Prefix, output: Any) -> None:
@@ -200,7 +203,7 @@ class CachedModel:
         if self.unsupported is None:
             self._queue.close()
             if self.blender is not None:
-                self.blender.checks.close()
+                self.blender.close()
         if self._owned is not None:
             self._owned.close()
 

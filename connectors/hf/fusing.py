@@ -19,6 +19,7 @@ from transformers import DynamicCache, PreTrainedModel
 from blend import Fusion, Packing, Prefill, Shares
 from blend.select import AtRandom
 from codec import KVArray, KVSpec
+from connectors.hf.causal_blocks import CausalBlocks
 from connectors.hf.scoring import kv_of
 from connectors.hf.spec import UnsupportedModel
 
@@ -108,7 +109,7 @@ def run(model: PreTrainedModel, token_ids: Sequence[int], prefill: Prefill) -> t
     Raises UnsupportedModel where this model's layers cannot be hooked into; the prefill is then part-done.
     """
     cache = _PrefillCache(model.config.get_text_config(decoder=True), prefill)
-    with _Hooks(prefill, cache).on(_layers_of(model)):
+    with _Hooks(prefill, cache).on(_layers_of(model)), CausalBlocks(lambda: prefill.columns):
         output = model(
             input_ids=torch.tensor([list(token_ids)], device=model.device),
             position_ids=prefill.positions[None],

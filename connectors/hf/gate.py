@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from blend import Selector, Shares
+from blend import Selector
 from blend.gate import Verdict
 from connectors.hf.blend_quality import AskedPrompt, Step, compare
 from connectors.hf.blending import Blender, Blending
@@ -31,8 +31,7 @@ def judge(
     The prompts' segments are saved in the store: what the codec loses is part of what is measured.
     """
     blenders = {
-        share: (share, Blender(model, store, identity, Blending(Shares(share, share), selector, behind)))
-        for share in shares
+        share: (share, Blender(model, store, identity, Blending(share, share, selector, behind))) for share in shares
     }
     found = compare(model, tokenizer, blenders, prompts, step)
     return Verdict(

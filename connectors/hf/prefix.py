@@ -63,6 +63,7 @@ def load_prefix(
     return Prefix(prefix.cache, loaded)
 
 
+@torch.inference_mode(False)  # threads that decode into them are in no such mode, and may not write to its tensors
 def empty_buffers(spec: KVSpec, request: Request, device: torch.device) -> Buffers:
     """Per layer `[row, kv_head, column, dim]`, zeroed where there is padding: masked NaNs would still spread.
 

@@ -48,6 +48,22 @@ def shared_context(tokenizer: Any, document: str, questions: Sequence[str], num_
     return SharedContext(torch.tensor([context[:num_tokens]]), tuple(torch.tensor([tail]) for tail in tails))
 
 
+def passages_of_text(tokenizer: Any, document: str, num_passages: int, num_tokens: int) -> list[str]:
+    """The document's first paragraphs, put together to passages of about `num_tokens` tokens each.
+
+    Raises InvalidRequest when the document is too short.
+    """
+    passages, passage = [], ""
+    for paragraph in document.split("\n\n"):
+        passage = f"{passage}\n\n{paragraph}".strip()
+        if len(tokenizer(passage, add_special_tokens=False).input_ids) >= num_tokens:
+            passages.append(passage)
+            passage = ""
+        if len(passages) == num_passages:
+            return passages
+    raise InvalidRequest(f"the text has {len(passages)} passages of {num_tokens} tokens, not {num_passages}")
+
+
 def _template(tokenizer: Any) -> tuple[str, str]:
     """What stands before the document, and what follows it, with a mark where the question goes."""
     question = f"\n\nQuestion: {_MARK}\nAnswer in one sentence."

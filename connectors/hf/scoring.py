@@ -50,10 +50,14 @@ def log_probabilities(model: Any, token_ids: torch.Tensor, cache: DynamicCache |
 
 
 @torch.no_grad()
-def logits_behind(model: Any, token_ids: torch.Tensor, cache: DynamicCache | None = None) -> torch.Tensor:
-    """Logits `[token, vocabulary]` after each of `token_ids` `[1, token]`, which follow what is in `cache`."""
+def logits_behind(
+    model: Any, token_ids: torch.Tensor, cache: DynamicCache | None = None, last: int = 0
+) -> torch.Tensor:
+    """Logits `[token, vocabulary]` after each of `token_ids` `[1, token]`, which follow what is in `cache`; after the
+    `last` of them only, unless that is 0."""
     held = copy.deepcopy(cache)  # a cache grows in use
-    logits: torch.Tensor = model(input_ids=token_ids, past_key_values=held, use_cache=held is not None).logits[0]
+    output = model(input_ids=token_ids, past_key_values=held, use_cache=held is not None, logits_to_keep=last)
+    logits: torch.Tensor = output.logits[0]
     return logits
 
 

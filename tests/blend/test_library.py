@@ -31,6 +31,13 @@ def kv_of(number):
     return kv_of_numbers(KV_SPEC, len(DOCUMENTS[number]), seed=number)
 
 
+def load(library, found, kv):
+    arriving, into_segment = library.begin(found, kv)
+    with arriving:
+        arriving.wait(KV_SPEC.num_layers - 1)
+    return into_segment
+
+
 def test_segments_are_found_wherever_they_stand(library):
     for number, document in enumerate(DOCUMENTS[:2]):
         assert library.save(document, kv_of(number)).saved == 1
@@ -42,7 +49,7 @@ def test_segments_are_found_wherever_they_stand(library):
 def test_they_are_loaded_with_keys_for_where_they_stand(library):
     library.save(DOCUMENTS[0], kv_of(0))
     out = KVArray.empty(KV_SPEC, len(PROMPT.token_ids))
-    into = library.load(library.find(PROMPT), out)
+    into = load(library, library.find(PROMPT), out)
     assert into.tolist() == [-1] * 20 + list(range(40)) + [-1] * 2
     given, got = kv_of(0), out.tokens(20, 60)
     close = {"atol": 0.05, "rtol": 0.02}
@@ -62,7 +69,7 @@ def test_the_same_segment_twice_is_loaded_twice(library):
     library.save(DOCUMENTS[1], kv_of(1))
     twice = Layout((*DOCUMENTS[1], *DOCUMENTS[1]), ((0, 17), (17, 34)))
     out = KVArray.empty(KV_SPEC, 34)
-    assert library.load(library.find(twice), out).tolist() == [*range(17), *range(17)]
+    assert load(library, library.find(twice), out).tolist() == [*range(17), *range(17)]
     for values in out.values:
         assert torch.equal(values[:, :17], values[:, 17:])
 
@@ -83,7 +90,7 @@ def test_a_damaged_segment_is_new_text(library, tier):
     frame[-20] ^= 1
     tier.delete(key)
     tier.put([(key, frame)])
-    into = library.load(found, KVArray.empty(KV_SPEC, len(PROMPT.token_ids)))
+    into = load(library, found, KVArray.empty(KV_SPEC, len(PROMPT.token_ids)))
     assert into.tolist() == [-1] * 2 + list(range(17)) + [-1] * 43
     assert library._store.metrics.snapshot()["chunks_corrupt"] == 1
 
@@ -92,10 +99,10 @@ def test_a_segment_that_vanishes_is_new_text(library, tier):
     library.save(DOCUMENTS[0], kv_of(0))
     found = library.find(PROMPT)
     tier.delete(found[0].match.keys[0])
-    assert set(library.load(found, KVArray.empty(KV_SPEC, len(PROMPT.token_ids))).tolist()) == {-1}
+    assert set(load(library, found, KVArray.empty(KV_SPEC, len(PROMPT.token_ids))).tolist()) == {-1}
 
 
 def test_a_prompt_without_segments(library):
     empty = Layout((1, 2, 3))
     assert library.find(empty) == library.missing(empty) == []
-    assert library.load([], KVArray.empty(KV_SPEC, 3)).tolist() == [-1] * 3
+    assert load(library, [], KVArray.empty(KV_SPEC, 3)).tolist() == [-1] * 3

@@ -150,3 +150,20 @@ def test_the_prefill_is_learnt_for_lengths_not_seen():
     cost = measured()
     plan = plan_of(cost, 10, tail=100)
     assert plan.computing_s == pytest.approx(prefill_s(1380, 0), rel=0.15)
+
+
+@pytest.mark.parametrize(("loading_s", "share"), [(0.0, 0.1), (0.5, 0.25), (1.0, 0.5), (1.8, 0.6), (2.0, None)])
+def test_as_much_is_recomputed_as_takes_no_longer_than_loading(loading_s, share):
+    cost = CostModel()
+    for _ in range(9):
+        cost.computed(MODEL, 2000, 0, 2.0)
+    found = cost.share_to_recompute(MODEL, loading_s, 2000, 0, (0.1, 0.6))
+    assert found == (share if share is None else pytest.approx(share, rel=0.01))
+
+
+def test_the_least_is_recomputed_while_nothing_was_measured_and_by_who_always_loads():
+    assert CostModel().share_to_recompute(MODEL, 99.0, 2000, 0, (0.1, 0.6)) == 0.1
+    always = AlwaysLoad()
+    for _ in range(9):
+        always.computed(MODEL, 2000, 0, 0.001)
+    assert always.share_to_recompute(MODEL, 99.0, 2000, 0, (0.1, 0.6)) == 0.1

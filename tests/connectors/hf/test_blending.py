@@ -4,14 +4,16 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, GlmConfig
 
-from blend import Shares, content_defined
+from blend import content_defined
 from blend.content_defined import MOST
+from codec import CorruptFrame, Lossless
 from connectors.hf import CachedModel
 from connectors.hf.blending import Blending
+from kvstore import CostModel, KVStore, MemoryTier, chunk_reader
 from tests.connectors.hf.steps import GREEDY
 from tests.connectors.hf.tiny import CONFIGS, SIZES, WINDOW, prompt, tiny_model
 
-ALL, SOME = Shares(1.0, 1.0), Shares(0.3, 0.3)
+ALL, SOME, NONE = 1.0, 0.3, 0.0
 PASSAGES = [prompt(length, seed)[0].tolist() for seed, length in ((11, 30), (12, 41), (13, 1))]
 
 
@@ -26,8 +28,8 @@ def written(*order, before=5, after=6):
 
 @pytest.fixture
 def blended(store):
-    def wrap(model, shares=SOME, **options):
-        wrapped.append(CachedModel(model, store, blending=Blending(shares, **options)))
+    def wrap(model, share=SOME, learns=False, **options):
+        wrapped.append(CachedModel(model, store, blending=Blending(share, learns=learns, **options)))
         return wrapped[-1]
 
     wrapped = []
@@ -54,7 +56,7 @@ def test_recomputing_everything_answers_as_without_the_store(kind, behind, blend
 
 def test_a_segment_at_the_beginning_of_a_prompt_is_reused_exactly(blended, store):
     model = tiny_model("llama")
-    cached = blended(model, Shares(0.0, 0.0))
+    cached = blended(model, NONE)
     warm(cached, 1)
     ids, runs = written(1, before=0)
     assert torch.equal(cached.generate(ids, segments=runs, **GREEDY), model.generate(ids, **GREEDY))
@@ -148,12 +150,12 @@ def test_what_is_held_is_found_anywhere_without_being_marked(blended, store):
 
 
 def checked(blended, model, bound, share=0.0):
-    cached = blended(model, Shares(share, share), bound=bound, checked=1.0)
+    cached = blended(model, share, bound=bound, checked=1.0)
     warm(cached, 0, 1)
     ids, runs = written(1, 0)
     for _ in range(6):
         cached.generate(ids, segments=runs, **GREEDY)
-        cached.blender.checks.wait()
+        cached.blender.beside.wait()
     return cached
 
 
@@ -186,3 +188,75 @@ def test_a_model_that_cannot_be_hooked_is_not_blended(blended, caplog):
     cached = blended(model)
     assert cached.blender is None
     assert "flex_attention" in caplog.text
+
+
+def test_a_segment_that_was_not_held_is_learnt_for_the_next_prompt(blended, store):
+    model = tiny_model("llama")
+    cached = blended(model, ALL, learns=True)
+    for order, reused in (((0, 1), 0), ((1, 0), 71)):
+        ids, runs = written(*order)
+        assert torch.equal(cached.generate(ids, segments=runs, **GREEDY), model.generate(ids, **GREEDY))
+        cached.blender.beside.wait()
+        assert store.metrics.snapshot()["tokens_blended"] == reused
+
+
+def test_what_is_found_anywhere_is_not_learnt(blended, store):
+    cached = blended(tiny_model("llama", max_position_embeddings=4096), ALL, learns=True)
+    cached.generate(prompt(900, seed=31), segments="anywhere", max_new_tokens=1)
+    cached.blender.beside.wait()
+    assert store.metrics.snapshot()["requests_blended"] == 0
+    assert not [
+        entry
+        for entry in store.tier.entries()
+        if entry.key
+        not in cached.store.match(cached.store.identity(cached.spec), prompt(900, seed=31)[0].tolist()).keys
+    ]
+
+
+def test_segments_are_computed_where_that_is_sooner_than_loading_them(tmp_path):
+    model = tiny_model("llama")
+    with KVStore([MemoryTier(1 << 26)], Lossless(), chunk_tokens=8, cost=CostModel()) as store:
+        with CachedModel(model, store, blending=Blending(ALL, learns=False)) as cached:
+            warm(cached, 0, 1)
+            fingerprint = cached.spec.fingerprint()
+            for _ in range(9):
+                store.cost.computed(fingerprint, 80, 0, 1e-6)
+                store.cost.got("memory", 1000, 10.0)
+            ids, runs = written(1, 0)
+            assert torch.equal(cached.generate(ids, segments=runs, **GREEDY), model.generate(ids, **GREEDY))
+        assert store.metrics.snapshot()["requests_blended"] == 0
+
+
+def test_a_decoder_that_fails_halfway_leaves_the_prompt_to_be_computed(blended, store, monkeypatch):
+    def failing(frame, out, to):
+        yield 1
+        raise CorruptFrame("a code that no encoder writes")
+
+    model = tiny_model("llama")
+    cached = blended(model)
+    warm(cached, 0, 1)
+    monkeypatch.setattr(chunk_reader, "decode_layers", failing)
+    ids, runs = written(1, 0)
+    assert torch.equal(cached.generate(ids, segments=runs, **GREEDY), model.generate(ids, **GREEDY))
+    counts = store.metrics.snapshot()
+    assert (counts["loads_failed"], counts["requests_blended"]) == (1, 0)
+    assert counts["chunks_corrupt"] >= 1
+
+
+def test_a_prompt_beyond_what_the_model_takes_goes_as_without_us(blended):
+    model = tiny_model("llama", max_position_embeddings=64)
+    cached = blended(model, ALL)
+    warm(cached, 0)
+    ids, runs = written(0, 1)
+    assert ids.shape[1] > 64
+    assert torch.equal(cached.generate(ids, segments=runs, **GREEDY), model.generate(ids, **GREEDY))
+
+
+def test_in_inference_mode(blended, store):
+    model = tiny_model("llama")
+    cached = blended(model, ALL)
+    warm(cached, 0, 1)
+    ids, runs = written(1, 0)
+    with torch.inference_mode():
+        assert torch.equal(cached.generate(ids, segments=runs, **GREEDY), model.generate(ids, **GREEDY))
+    assert store.metrics.snapshot()["requests_blended"] == 1
