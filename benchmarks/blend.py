@@ -52,7 +52,7 @@ def main() -> None:
             prompts = asked_prompts(tokenizer, arguments.corpus, number)[arguments.skip :][: arguments.prompts]
             rows += _rows(model, tokenizer, arguments, number, prompts, progress)
         if arguments.requests:
-            run = [_run(model, tokenizer, arguments, share, progress) for share in arguments.request_shares]
+            run = [_run(model, tokenizer, arguments, learns, progress) for learns in (False, True)]
     if arguments.png is not None:
         draw(rows, arguments.png)
     publish("blend", [*rows, *run], _checks(rows, run), arguments.json)
@@ -71,7 +71,7 @@ def _arguments() -> argparse.Namespace:
     options.add_argument("--shares", type=_numbers(float), default=[0.1, 0.2, 0.3])
     options.add_argument("--behind", default="sink", help="what stands before a segment: nothing, sink, or a text")
     options.add_argument("--requests", type=int, default=100, help="of the run with passages seen before; 0: none")
-    options.add_argument("--request-shares", type=_numbers(float), default=[0.1], help="recomputed in that run")
+    options.add_argument("--request-share", type=float, default=0.1, help="recomputed in that run")
     options.add_argument("--png", type=Path, help="draw quality against speed there")
     arguments = options.parse_args()
     if arguments.quick:
@@ -127,16 +127,16 @@ def _floor(model: Any, tokenizer: Any, codec: Codec, prompts: Sequence[AskedProm
     return averaged(points)
 
 
-def _run(model: Any, tokenizer: Any, arguments: argparse.Namespace, share: float, progress: Progress) -> dict[str, Any]:
+def _run(model: Any, tokenizer: Any, arguments: argparse.Namespace, learns: bool, progress: Progress) -> dict[str, Any]:
     entries = json.loads(arguments.corpus.read_text())
     passages = [text for entry in entries for text in passages_of(entry)]
     asked = [entry["question"] for entry in entries]
-    prompts = list(requests(tokenizer, passages, asked, arguments.requests, 4, _SEEN))
+    wanted = requests(tokenizer, passages, asked, arguments.requests, 4, _SEEN)
     codec = choose_codec(arguments.codec, "balanced", None, profile_directory(), spec_of(model), MemoryTier(1 << 20))
-    task = progress.add_task(f"{len(prompts)} requests", total=2 * len(prompts))
-    blending = Blending(share, share, behind=_behind(tokenizer, arguments.behind), checked=0.0)
+    task, share = progress.add_task("requests", total=2 * len(wanted.prompts)), arguments.request_share
+    blending = Blending(share, share, behind=_behind(tokenizer, arguments.behind), checked=0.0, learns=learns)
     with KVStore([MemoryTier(16 << 30)], codec) as store:
-        measured = measure(model, store, blending, prompts, lambda: progress.advance(task))
+        measured = measure(model, store, blending, wanted, lambda: progress.advance(task))
     return {"corpus": "requests in a row, 4 passages", "codec": codec.id, "share": share, **measured}
 
 

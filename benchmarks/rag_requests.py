@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,36 +17,46 @@ from connectors.hf.blend_quality import asked_prompt
 from connectors.hf.blending import Blending
 from kvstore import KVStore
 
+_KNOWN = 10  # passages that stood in others before, for each of a prompt's
 _BLOCK = 10  # requests of one kind in a row: a machine's speed drifts
+
+
+@dataclass(frozen=True)
+class Requests:
+    """Prompts, and the token ids of the passages that stood in others before them."""
+
+    prompts: list[Layout]
+    seen: list[tuple[int, ...]]
+    share_seen: float
+    """Of the prompts' passages."""
 
 
 def requests(
     tokenizer: Any, passages: Sequence[str], questions: Sequence[str], number: int, each: int, seen: float
-) -> Iterator[tuple[Layout, int]]:
-    """Prompts of `each` passages, and how many of these stood in an earlier one: a share of `seen` on average.
-
-    The first prompt's are all new.
-    """
-    chosen, known, new = random.Random(0), list[str](), iter(passages)
+) -> Requests:
+    """Prompts of `each` passages, on average a share of `seen` of them out of some that stood in others before."""
+    chosen, known, new = random.Random(0), passages[: each * _KNOWN], iter(passages[each * _KNOWN :])
+    prompts, again = [], 0
     for index in range(number):
-        old = [chosen.random() < seen and len(known) >= each for _ in range(each)]
-        again = chosen.sample(known, sum(old)) if any(old) else []
-        fresh = [next(new) for _ in range(each - len(again))]
-        known += fresh
-        mixed = chosen.sample([*again, *fresh], each)
-        yield asked_prompt(tokenizer, mixed, questions[index % len(questions)]).layout, len(again)
+        old = chosen.sample(known, sum(chosen.random() < seen for _ in range(each)))
+        mixed = chosen.sample([*old, *(next(new) for _ in range(each - len(old)))], each)
+        prompts.append(asked_prompt(tokenizer, mixed, questions[index % len(questions)]).layout)
+        again += len(old)
+    before = asked_prompt(tokenizer, known, questions[0]).layout
+    return Requests(prompts, [before.tokens(segment) for segment in before.segments], again / (number * each))
 
 
 def measure(
-    model: Any, store: KVStore, blending: Blending, prompts: Sequence[tuple[Layout, int]], step: Callable[[], object]
+    model: Any, store: KVStore, blending: Blending, asked: Requests, step: Callable[[], object]
 ) -> dict[str, float]:
     """Every prompt's first token, blended and in full; what blending learns beside the engine is waited for."""
     blended_s = full_s = 0.0
     with CachedModel(model, store, blending=blending) as cached:
         if cached.blender is None:
             raise RuntimeError("this model cannot be blended")
-        for first in range(0, len(prompts), _BLOCK):
-            block = [layout for layout, _ in prompts[first : first + _BLOCK]]
+        deque(cached.blender.warm(asked.seen), maxlen=0)
+        for first in range(0, len(asked.prompts), _BLOCK):
+            block = asked.prompts[first : first + _BLOCK]
             started_s = time.perf_counter()
             for layout in block:
                 _first_token(cached, layout, segments=layout.segments)
@@ -57,14 +69,14 @@ def measure(
                 _first_token(model, layout)
                 step()
             full_s += time.perf_counter() - started_s
-    slots = sum(len(layout.segments) for layout, _ in prompts)
-    counts, tokens = store.metrics.snapshot(), sum(len(layout.token_ids) for layout, _ in prompts)
+    counts, tokens = store.metrics.snapshot(), sum(len(layout.token_ids) for layout in asked.prompts)
     return {
-        "requests": len(prompts),
-        "passages_seen": sum(seen for _, seen in prompts) / slots,
+        "learns": blending.learns,
+        "requests": len(asked.prompts),
+        "passages_seen": asked.share_seen,
         "tokens_reused": counts["tokens_blended"] / tokens,
-        "full_per_s": len(prompts) / full_s,
-        "blended_per_s": len(prompts) / blended_s,
+        "full_per_s": len(asked.prompts) / full_s,
+        "blended_per_s": len(asked.prompts) / blended_s,
         "times": full_s / blended_s,
     }
 

@@ -33,8 +33,8 @@ def gate(
 ) -> None:
     """Measure blended answers against those of prompts computed in full, and keep the verdict beside the profile.
 
-    From then on the model is blended, with the smallest share whose mean KL is within the bound; where none is, it is
-    not. Exit code 1 says so.
+    From then on the model is blended, with the smallest share whose mean KL is within the bound, if that is sooner
+    than computing; where none is within, it is not, and the exit code is 1.
 
     Example: kvstore gate --model DIR --corpus musique.json
     """
@@ -106,5 +106,7 @@ def _show(verdict: Verdict, path: Path) -> None:
     passed = verdict.passed
     if passed is None:
         print_line(f"No share is within a KL of {verdict.bound:g}: this model will not be blended. Written to {path}")
+    elif passed.sooner <= 1:
+        print_line(f"{passed.share:.0%} recomputed is close enough, but no sooner: it will not be blended. See {path}")
     else:
         print_line(f"{passed.share:.0%} recomputed is within a KL of {verdict.bound:g}. Written to {path}")

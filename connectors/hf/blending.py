@@ -65,6 +65,9 @@ def passed_gate(directory: Path | None, spec: KVSpec, codec: Codec) -> Blending 
     if passed is None or not same or verdict.selector not in SELECTORS:
         _log.warning("prompts are not blended: %s is of another model, codec or selector, or did not pass", path)
         return None
+    if passed.sooner <= 1:
+        _log.warning("prompts are not blended: by %s that is %.2f times as fast as computing", path, passed.sooner)
+        return None
     most = max(point.share for point in verdict.measured)
     return Blending(passed.share, most, SELECTORS[verdict.selector](), verdict.behind, verdict.bound)
 

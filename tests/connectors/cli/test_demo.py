@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from connectors.cli import demo
+from connectors.cli import demo, demo_passages
 from connectors.hf import default_profile, ttft
 from connectors.hf.models import load_model
 from tests.connectors.cli.conftest import Run, json_of
@@ -25,6 +25,12 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(default_profile, "_HELD_OUT", 1)
     monkeypatch.setattr(default_profile, "_TOKENS", 64)
     return path
+
+
+@pytest.fixture(autouse=True)
+def short_passages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo_passages, "PASSAGE_TOKENS", 8)
+    monkeypatch.setattr(demo_passages, "NUM_PASSAGES", 3)
 
 
 OPTIONS = ("--contexts", 128, "--question", "Who?", "--dtype", "float32")
@@ -77,3 +83,19 @@ def test_a_context_that_is_not_whole_chunks_is_compared_all_the_same(run: Run):
 def test_a_misspelt_codec_is_told_before_anything_is_loaded(run: Run, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(demo, "_run", None)
     assert run("demo", "--codecs", "transfrom").exit_code == 2
+
+
+def test_passages_are_reused_in_a_new_order(run: Run, model: Path):
+    said = json_of(run("demo", "--model", model, *OPTIONS, "--json"))["reused_passages"]
+    assert (said["codec"], said["passages"]) == ("lossless", 3)
+    naive, some = said["blended"]
+    assert naive["kl"] > some["kl"] >= 0
+    assert "in a new order" in run("demo", "--model", model, *OPTIONS).stdout
+
+
+def test_a_text_too_short_for_passages_is_shown_without(run: Run, model: Path, tmp_path: Path):
+    (tmp_path / "short.txt").write_text(
+        "We the people of the United States, in order to form a more perfect union. " * 9
+    )
+    said = json_of(run("demo", "--model", model, *OPTIONS, "--file", tmp_path / "short.txt", "--json"))
+    assert said["reused_passages"] is None

@@ -1,11 +1,13 @@
 """`kvstore gate`: lets a model through whose blended answers stay close, stops one whose do not, and is obeyed."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from blend.gate import Verdict
 from connectors.codec_choice import gate_path
 from connectors.hf import CachedModel, spec_of
 from connectors.hf.models import load_model
@@ -29,6 +31,12 @@ def corpus(tmp_path: Path) -> Path:
     return path
 
 
+def measured_at(file: str, sooner: float) -> None:
+    """A tiny model's prompts take no time: the verdict of one whose do."""
+    verdict = Verdict.load(Path(file))
+    replace(verdict, measured=tuple(replace(point, sooner=sooner) for point in verdict.measured)).save(Path(file))
+
+
 def test_everything_recomputed_passes_any_bound(run: Run, model: Path, corpus: Path):
     result = run(
         "gate", "--model", model, "--corpus", corpus, *SMALL, "--shares", "0,1", "--bound", "0.00001", "--json"
@@ -49,8 +57,12 @@ def test_a_model_that_comes_out_otherwise_is_stopped(run: Run, model: Path, corp
 
 
 def test_what_passed_is_how_the_model_is_blended(run: Run, model: Path, corpus: Path):
-    assert run("gate", "--model", model, "--corpus", corpus, *SMALL, "--shares", "1").exit_code == 0
+    said = run("gate", "--model", model, "--corpus", corpus, *SMALL, "--shares", "1", "--json")
     loaded, _ = load_model(model, torch.float32)
+    measured_at(json_of(said)["file"], sooner=0.9)
+    with CachedModel.open(loaded, load_settings(overrides={"store.codec": "lossless"})) as cached:
+        assert cached.blender is None, "an engine with a store is never slower than without"
+    measured_at(json_of(said)["file"], sooner=1.1)
     with CachedModel.open(loaded, load_settings(overrides={"store.codec": "lossless"})) as cached:
         assert cached.blender is not None
     with CachedModel.open(loaded, load_settings(overrides={"store.codec": "int8"})) as cached:
