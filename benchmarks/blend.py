@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -28,11 +29,20 @@ from blend.gate import Measured
 from codec import Codec
 from connectors.codec_choice import choose_codec, profile_at_hand
 from connectors.hf import spec_of
-from connectors.hf.blend_quality import AskedPrompt, InFull, asked_prompts, averaged, compare, num_steps
+from connectors.hf.blend_quality import (
+    AskedPrompt,
+    InFull,
+    asked_prompt,
+    asked_prompts,
+    averaged,
+    compare,
+    num_steps,
+)
 from connectors.hf.blending import DEFAULT_SELECTOR, Blender, Blending, sink_of
 from connectors.hf.corpora import passages_of
 from connectors.hf.models import demo_model_dir, dtype_named, load_model
 from connectors.hf.prefix import load_prefix
+from connectors.hf.prompts import passages_of_text, shipped_document
 from connectors.settings import profile_directory
 from kvstore import InvalidRequest, KVStore, MemoryTier
 
@@ -40,6 +50,7 @@ _SELECTORS = ("random", "first", "hkvd-k", "hkvd-v", "hkvd", LossWeighted.id)
 _SOONER, _KL, _TIMES = (2.5, 4.0), (0.07, 0.02), 2.8
 _SEEN = 0.8  # of a request's passages
 _FLOOR_PROMPTS = 3
+_SHIPPED_TOKENS = 300
 
 
 def main() -> None:
@@ -49,10 +60,10 @@ def main() -> None:
     run: list[dict[str, Any]] = []
     with Progress() as progress:
         for number in arguments.passages:
-            prompts = asked_prompts(tokenizer, arguments.corpus, number)[arguments.skip :][: arguments.prompts]
+            prompts = _prompts(tokenizer, arguments, number)[arguments.skip :][: arguments.prompts]
             rows += _rows(model, tokenizer, arguments, number, prompts, progress)
-        if arguments.requests:
-            run = [_run(model, tokenizer, arguments, learns, progress) for learns in (False, True)]
+        if arguments.requests and arguments.corpus:
+            run = [_run(model, tokenizer, arguments, progress)]
     if arguments.png is not None:
         draw(rows, arguments.png)
     publish("blend", [*rows, *run], _checks(rows, run), arguments.json)
@@ -60,7 +71,7 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     options = parser(__doc__.split("\n")[0])
-    options.add_argument("--corpus", type=Path, required=True, help="MuSiQue .json with passages")
+    options.add_argument("--corpus", type=Path, help="MuSiQue .json with passages; the shipped text where absent")
     options.add_argument("--model", help="directory; the demo model where absent")
     options.add_argument("--dtype", default="auto")
     options.add_argument("--codec", default="lossless")
@@ -72,6 +83,7 @@ def _arguments() -> argparse.Namespace:
     options.add_argument("--behind", default="sink", help="what stands before a segment: nothing, sink, or a text")
     options.add_argument("--requests", type=int, default=100, help="of the run with passages seen before; 0: none")
     options.add_argument("--request-share", type=float, default=0.1, help="recomputed in that run")
+    options.add_argument("--learns", action="store_true", help="passages that are new in that run")
     options.add_argument("--png", type=Path, help="draw quality against speed there")
     arguments = options.parse_args()
     if arguments.quick:
@@ -82,6 +94,14 @@ def _arguments() -> argparse.Namespace:
 
 def _numbers(kind: type) -> Any:
     return lambda text: [kind(part) for part in text.split(",")]
+
+
+def _prompts(tokenizer: Any, arguments: argparse.Namespace, num_passages: int) -> list[AskedPrompt]:
+    if arguments.corpus is not None:
+        return asked_prompts(tokenizer, arguments.corpus, num_passages)
+    passages = passages_of_text(tokenizer, shipped_document(), num_passages, _SHIPPED_TOKENS)
+    orders = [random.Random(number).sample(passages, num_passages) for number in range(arguments.prompts)]
+    return [asked_prompt(tokenizer, order, "Which powers does the text name?") for order in orders]
 
 
 def _rows(
@@ -127,14 +147,15 @@ def _floor(model: Any, tokenizer: Any, codec: Codec, prompts: Sequence[AskedProm
     return averaged(points)
 
 
-def _run(model: Any, tokenizer: Any, arguments: argparse.Namespace, learns: bool, progress: Progress) -> dict[str, Any]:
+def _run(model: Any, tokenizer: Any, arguments: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     entries = json.loads(arguments.corpus.read_text())
     passages = [text for entry in entries for text in passages_of(entry)]
     asked = [entry["question"] for entry in entries]
     wanted = requests(tokenizer, passages, asked, arguments.requests, 4, _SEEN)
     codec = choose_codec(arguments.codec, "balanced", None, profile_directory(), spec_of(model), MemoryTier(1 << 20))
     task, share = progress.add_task("requests", total=2 * len(wanted.prompts)), arguments.request_share
-    blending = Blending(share, share, behind=_behind(tokenizer, arguments.behind), checked=0.0, learns=learns)
+    behind = _behind(tokenizer, arguments.behind)
+    blending = Blending(share, share, behind=behind, checked=0.0, learns=arguments.learns)
     with KVStore([MemoryTier(16 << 30)], codec) as store:
         measured = measure(model, store, blending, wanted, lambda: progress.advance(task))
     return {"corpus": "requests in a row, 4 passages", "codec": codec.id, "share": share, **measured}

@@ -31,11 +31,11 @@ class Shares:
     from_layer: int = 1
 
     @classmethod
-    def averaging(cls, share: float, from_layer: int = 1) -> Shares:
-        """So many on average from that layer on: as many more at first as fewer at last, none if that is possible.
+    def averaging(cls, share: float, from_layer: int = 2) -> Shares:
+        """So many on average from that layer on: twice as many at first, none at last, or as close to that as it gets.
 
-        Where a token's KV differs is seen ever better the deeper the layer: who is chosen from many, again and again,
-        is chosen better than who was chosen once from the first layers' faint differences.
+        The deeper the layer, the more a token's KV depends on what stands before it, and the better it shows: who is
+        chosen from many, layer after layer, is chosen better than who was chosen at once by the first faint signs.
         """
         first = min(2 * share, 1.0)
         return cls(first, 2 * share - first, from_layer)
