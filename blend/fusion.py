@@ -113,4 +113,4 @@ class Fusion(Prefill):
         num_tokens = self._kv.num_tokens
         if len(self.rows) == num_tokens and (group.window is None or group.window >= num_tokens):
             return None
-        return out_of_reach(self.positions[:, None] - torch.arange(num_tokens, device=self.rows.device), group)
+        return out_of_reach(self.positions, torch.arange(num_tokens, device=self.rows.device), group)

@@ -31,8 +31,7 @@ class Packing(Prefill):
         return keys, values
 
     def _hidden(self, group: LayerGroup) -> torch.Tensor:
-        distance = self.positions[:, None] - self.positions
-        return out_of_reach(distance, group) | (self._run[:, None] != self._run)
+        return out_of_reach(self.positions, self.positions, group) | (self._run[:, None] != self._run)
 
     def runs(self) -> list[KVArray]:
         """Each run's KV: views."""

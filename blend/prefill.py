@@ -59,12 +59,12 @@ class Prefill(ABC):
 
 def _additive(hidden: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """What is hidden gets the lowest number there is."""
-    mask = torch.zeros(hidden.shape, dtype=dtype, device=hidden.device)
-    return mask.masked_fill_(hidden, torch.finfo(dtype).min)[None, None]
+    lowest, zero = (torch.tensor(number, dtype=dtype, device=hidden.device) for number in (torch.finfo(dtype).min, 0))
+    return torch.where(hidden, lowest, zero)[None, None]
 
 
-def out_of_reach(distance: torch.Tensor, group: LayerGroup) -> torch.Tensor:
-    """Which tokens so far back, int64 of any shape, a layer of this group does not see: those ahead, and those behind
-    its window."""
-    ahead = distance < 0
-    return ahead if group.window is None else ahead | (distance >= group.window)
+def out_of_reach(positions: torch.Tensor, others: torch.Tensor, group: LayerGroup) -> torch.Tensor:
+    """Which `others` a layer of this group does not see from each of `positions`: those ahead, and those behind its
+    window. All int64 `[token]`; returns bool `[position, other]`."""
+    ahead = others > positions[:, None]
+    return ahead if group.window is None else ahead | (others <= (positions - group.window)[:, None])
