@@ -59,8 +59,8 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     run: list[dict[str, Any]] = []
     with Progress() as progress:
-        for number in arguments.passages:
-            prompts = _prompts(tokenizer, arguments, number)[arguments.skip :][: arguments.prompts]
+        for number, num_prompts in zip(arguments.passages, arguments.prompts, strict=True):
+            prompts = _prompts(tokenizer, arguments, number, num_prompts)
             rows += _rows(model, tokenizer, arguments, number, prompts, progress)
         if arguments.requests and arguments.corpus:
             run = [_run(model, tokenizer, arguments, progress)]
@@ -76,7 +76,7 @@ def _arguments() -> argparse.Namespace:
     options.add_argument("--dtype", default="auto")
     options.add_argument("--codec", default="lossless")
     options.add_argument("--passages", type=_numbers(int), default=[4, 10], help="in a prompt, one table for each")
-    options.add_argument("--prompts", type=int, default=12, help="for each")
+    options.add_argument("--prompts", type=_numbers(int), default=[12, 4], help="for each")
     options.add_argument("--skip", type=int, default=0, help="questions at the beginning of the corpus to leave out")
     options.add_argument("--selectors", type=lambda text: text.split(","), default=list(_SELECTORS))
     options.add_argument("--shares", type=_numbers(float), default=[0.1, 0.2, 0.3])
@@ -87,7 +87,7 @@ def _arguments() -> argparse.Namespace:
     options.add_argument("--png", type=Path, help="draw quality against speed there")
     arguments = options.parse_args()
     if arguments.quick:
-        arguments.passages, arguments.prompts, arguments.shares, arguments.requests = [2], 1, [0.15], 0
+        arguments.passages, arguments.prompts, arguments.shares, arguments.requests = [2], [1], [0.15], 0
         arguments.selectors = ["random", DEFAULT_SELECTOR.id]
     return arguments
 
@@ -96,11 +96,11 @@ def _numbers(kind: type) -> Any:
     return lambda text: [kind(part) for part in text.split(",")]
 
 
-def _prompts(tokenizer: Any, arguments: argparse.Namespace, num_passages: int) -> list[AskedPrompt]:
+def _prompts(tokenizer: Any, arguments: argparse.Namespace, num_passages: int, num_prompts: int) -> list[AskedPrompt]:
     if arguments.corpus is not None:
-        return asked_prompts(tokenizer, arguments.corpus, num_passages)
+        return asked_prompts(tokenizer, arguments.corpus, num_passages)[arguments.skip :][:num_prompts]
     passages = passages_of_text(tokenizer, shipped_document(), num_passages, _SHIPPED_TOKENS)
-    orders = [random.Random(number).sample(passages, num_passages) for number in range(arguments.prompts)]
+    orders = [random.Random(number).sample(passages, num_passages) for number in range(num_prompts)]
     return [asked_prompt(tokenizer, order, "Which powers does the text name?") for order in orders]
 
 
