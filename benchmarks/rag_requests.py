@@ -61,7 +61,7 @@ def measure(
             for layout in block:
                 _first_token(cached, layout, segments=layout.segments)
                 step()
-            cached.blender.beside.wait()
+            cached.blender.beside.flush()
             cached.flush()
             blended_s += time.perf_counter() - started_s
             started_s = time.perf_counter()

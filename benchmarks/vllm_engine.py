@@ -5,6 +5,7 @@ It imports nothing of ours: vLLM for CPUs does not start in a process that has n
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -15,6 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+import numpy as np
 
 ENVIRONMENT = {
     "VLLM_CPU_OMP_THREADS_BIND": "0",  # else any connector changes how many threads vLLM's CPU backend takes
@@ -70,6 +73,14 @@ class Engine(AbstractContextManager["Engine"]):
         answers = self._ask(prompts=[list(prompt) for prompt in prompts], sampling=sampling)
         return [Answer(**answer) for answer in answers]
 
+    def predictions(self, prompts: Sequence[Sequence[int]]) -> tuple[np.ndarray, list[int]]:
+        """Log-probabilities of the token behind each prompt, float32 `[prompt, vocabulary]`, and how many tokens of
+        each were not computed. The engine needs the option `max_logprobs=-1`."""
+        sampling = {"temperature": 0, "max_tokens": 1, "logprobs": -1}
+        answers = self._ask(predict=True, prompts=[list(prompt) for prompt in prompts], sampling=sampling)
+        rows = [np.frombuffer(base64.b64decode(answer["predicted"]), np.float32) for answer in answers]
+        return np.stack(rows), [answer["cached"] for answer in answers]
+
     def forget(self) -> None:
         """Empties the engine's own prefix cache."""
         self._ask(forget=True)
@@ -96,12 +107,20 @@ def main() -> None:
         else:
             prompts = [{"prompt_token_ids": prompt} for prompt in question["prompts"]]
             outputs = llm.generate(prompts, SamplingParams(**question["sampling"]), use_tqdm=False)
-            answers = [asdict(_answer(output)) for output in outputs]
+            answers = [_predicted(output) if "predict" in question else asdict(_answer(output)) for output in outputs]
         print(_MARK + json.dumps(answers), flush=True)
 
 
 def _answer(output: Any) -> Answer:
     return Answer(output.metrics.first_token_latency, output.num_cached_tokens, list(output.outputs[0].token_ids))
+
+
+def _predicted(output: Any) -> dict[str, Any]:
+    (behind,) = output.outputs[0].logprobs
+    row = np.empty(len(behind), np.float32)
+    for token_id, predicted in behind.items():
+        row[token_id] = predicted.logprob
+    return {"predicted": base64.b64encode(row.tobytes()).decode(), "cached": output.num_cached_tokens}
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ class Bench:
     def __init__(self, arguments: argparse.Namespace, disk: Path, shared: Path, progress: Progress) -> None:
         self.model = Path(arguments.model) if arguments.model else demo_model_dir()
         self.dtype = str(fast_dtype()).removeprefix("torch.") if arguments.dtype == "auto" else arguments.dtype
-        self.lengths = [int(length) for length in arguments.prompts.split(",")]
+        self.lengths = [int(length) for length in arguments.prompts.split(",") if length]
         self.repeats, self.pairs = arguments.repeats, arguments.pairs
         self.disk, self._shared = disk, shared
         self._text: list[int] = AutoTokenizer.from_pretrained(self.model)(shipped_document()).input_ids
@@ -58,7 +58,7 @@ class Bench:
 
     def engine(self, name: str, connector: Mapping[str, Any] | None) -> Engine:
         self._progress.update(self._task, description=name)
-        longest = max(*self.lengths, _MIXED_TOKENS) + _MIXED_ANSWER
+        longest = max([*self.lengths, _MIXED_TOKENS]) + _MIXED_ANSWER
         engine = Engine(self.model, self.dtype, connector, max_model_len=longest, max_num_batched_tokens=longest)
         engine.generate([list(range(100, 200))] * 2)
         return engine
@@ -97,8 +97,8 @@ def main() -> None:
         tempfile.TemporaryDirectory(dir="/dev/shm", prefix="kvstore-vllm-") as shared,
     ):
         bench = Bench(arguments, Path(disk), Path(shared), progress)
-        rows = _ttft(bench, [codec for codec in arguments.codecs.split(",") if codec])
-        rows += _overhead(bench) if bench.pairs else []
+        rows = _ttft(bench, [codec for codec in arguments.codecs.split(",") if codec]) if bench.lengths else []
+        rows += _overhead(bench) if bench.pairs and bench.lengths else []
         rows += _mixed(bench) if arguments.mixed else []
     publish("vllm_ttft", rows, _checks(rows), arguments.json)
 
@@ -107,7 +107,7 @@ def _arguments() -> argparse.Namespace:
     options = parser(__doc__.split("\n")[0])
     options.add_argument("--model", help="directory; the demo model where absent")
     options.add_argument("--dtype", default="auto", help="of weights and KV; auto: bfloat16 where that is fast")
-    options.add_argument("--prompts", default="1000,2000,4000", help="tokens of each prompt")
+    options.add_argument("--prompts", default="1000,2000,4000", help="tokens of each prompt; '': only mixed load")
     options.add_argument("--codecs", default="transform,lossless,int8", help="transform needs the model's own profile")
     options.add_argument("--repeats", type=int, default=3, help="prompts of each length")
     options.add_argument("--pairs", type=int, default=12, help="of unseen prompts, with the store and without")

@@ -44,7 +44,7 @@ class Arriving:
     def __enter__(self) -> Self:
         self._threads = ThreadPoolExecutor(max(len(self._parts), 1), "kvstore-arrive")
         for number in range(len(self._parts)):
-            self._threads.submit(self._decode, number)
+            self._threads.submit(self._decode, number, _stream_beside(self._device))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -52,10 +52,9 @@ class Arriving:
         if self._threads is not None:
             self._threads.shutdown()
 
-    def _decode(self, number: int) -> None:
+    def _decode(self, number: int, stream: torch.cuda.Stream | None) -> None:
         segments = self._parts[number]
         have = [0] * len(segments)
-        stream = _own_stream(self._device)
         try:
             with nullcontext() if stream is None else torch.cuda.stream(stream):
                 for layer in range(self._num_layers):
@@ -73,6 +72,9 @@ class Arriving:
             with self._changed:
                 self._failure = error
                 self._changed.notify_all()
+        finally:
+            if stream is not None:  # whoever leaves may free what is written
+                stream.synchronize()
 
     def _is_there(self, number: int, num_layers: int) -> None:
         with self._changed:
@@ -80,5 +82,10 @@ class Arriving:
             self._changed.notify_all()
 
 
-def _own_stream(device: torch.device) -> torch.cuda.Stream | None:
-    return torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
+def _stream_beside(device: torch.device) -> torch.cuda.Stream | None:
+    """On CUDA a stream that begins behind what the caller's has under way: its memory may still be in use there."""
+    if device.type != "cuda":
+        return None
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream(device))
+    return stream

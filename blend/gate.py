@@ -46,6 +46,8 @@ class Verdict:
     """Fingerprint."""
     codec: str
     """Identity."""
+    device: str
+    """`cpu` or `cuda`: where it was measured how much sooner blending is."""
     selector: str
     behind: tuple[int, ...]
     bound: float

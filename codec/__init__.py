@@ -13,7 +13,7 @@ from codec.lossless import Lossless
 from codec.profile import Profile
 from codec.profiles import register, registered
 from codec.registry import codec_class, codec_from
-from codec.rotary import Rotary, UnsupportedRotary
+from codec.rotary import Rotary, UnsupportedRotary, rotary_of_layers
 from codec.spec import KVSpec, LayerGroup
 from codec.transform import Transform
 
@@ -50,4 +50,5 @@ __all__ = [
     "read_header",
     "register",
     "registered",
+    "rotary_of_layers",
 ]

@@ -9,12 +9,11 @@ setting, which KVSTORE_QUOTAS gives as JSON. Nobody else reads either of them.
 from __future__ import annotations
 
 import difflib
-import json
 import math
 import os
 import shutil
 import tomllib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
@@ -22,9 +21,9 @@ from typing import Any
 
 import torch
 
-from codec import KVSpec, UnknownCodec, codec_class
-from connectors.byte_size import parse_bytes
+from codec import KVSpec, UnknownCodec
 from connectors.codec_choice import AUTO, choose_codec
+from connectors.setting_values import ALWAYS, QUOTAS, READERS, SECOND, Value
 from kvstore import (
     DEFAULT_CHUNK_TOKENS,
     AlwaysLoad,
@@ -42,15 +41,8 @@ from kvstore import (
 
 PREFIX = "KVSTORE_"
 _OTHER_VARIABLES = ("KVSTORE_CONFIG", "KVSTORE_DATA", "KVSTORE_REQUIRE_REAL_MODEL")  # the last two are the tests'
-ALWAYS, SECOND = "always", "second"
-_QUOTAS = "quotas"
 _FILES = {"store.path", "store.profile", "store.profile_directory", "shared.path"}
-_MAX_CHUNK_TOKENS = 1 << 16
-_MAX_TTL_S = 10**10  # three centuries
-_MAX_BYTES = 64 << 40  # a larger map does not fit into a process's address space
 _MEMORY_BYTES, _DISK_BYTES = 4 << 30, 20 << 30  # what the defaults never exceed
-
-Value = Path | str | int | float | Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -129,7 +121,7 @@ class Settings:
 
     def values(self) -> dict[str, Value]:
         """Every setting by "table.key"; the quotas, all together, by "quotas"."""
-        return {name: attrgetter(name)(self) for name in _PARSERS}
+        return {name: attrgetter(name)(self) for name in READERS}
 
 
 def variable_of(name: str) -> str:
@@ -164,8 +156,8 @@ def load_settings(
         SharedSettings(**_table("shared", values)),
         StagingSettings(**_table("staging", values)),
         DeviceSettings(**_table("device", values)),
-        values.get(_QUOTAS, {}),
-        {name: given[name][1] if name in given else "default" for name in _PARSERS},
+        values.get(QUOTAS, {}),
+        {name: given[name][1] if name in given else "default" for name in READERS},
     )
 
 
@@ -284,23 +276,23 @@ def _from_tables(tables: Mapping[str, Any], origin: str) -> dict[str, tuple[obje
     """Value and origin by "table.key"."""
     given: dict[str, tuple[object, str]] = {}
     for table, entries in tables.items():
-        known = {name.split(".")[0] for name in _PARSERS}
+        known = {name.split(".")[0] for name in READERS}
         if table not in known or not isinstance(entries, dict):
             raise InvalidRequest(f"{origin}: [{table}] is not a table of settings{_nearest(table, known)}")
-        if table == _QUOTAS:
-            given[_QUOTAS] = entries, origin
+        if table == QUOTAS:
+            given[QUOTAS] = entries, origin
             continue
         for key, value in entries.items():
             name = f"{table}.{key}"
-            if name not in _PARSERS:
-                raise InvalidRequest(f"{origin}: {name} is not a setting{_nearest(name, _PARSERS)}")
+            if name not in READERS:
+                raise InvalidRequest(f"{origin}: {name} is not a setting{_nearest(name, READERS)}")
             given[name] = value, origin
     return given
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, tuple[object, str]]:
     """Value and origin by "table.key"."""
-    names = {variable_of(name): name for name in _PARSERS}
+    names = {variable_of(name): name for name in READERS}
     given: dict[str, tuple[object, str]] = {}
     for variable, value in environ.items():
         if variable in names:
@@ -317,7 +309,7 @@ def _nearest(name: str, known: Collection[str]) -> str:
 
 
 def _checked(name: str, value: object, origin: str) -> Any:
-    parse, allowed = _PARSERS[name]
+    parse, allowed = READERS[name]
     try:
         return parse(value)
     except (ValueError, RuntimeError, UnknownCodec) as error:  # RuntimeError: ~name of nobody
@@ -326,92 +318,6 @@ def _checked(name: str, value: object, origin: str) -> Any:
 
 def _table(table: str, values: Mapping[str, Any]) -> dict[str, Any]:
     return {name.split(".")[1]: value for name, value in values.items() if name.split(".")[0] == table}
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError(value)
-    return value
-
-
-def _path(value: object) -> Path:
-    if not _text(value):
-        raise ValueError(value)
-    return Path(_text(value)).expanduser().absolute()
-
-
-def _codec(value: object) -> str:
-    return AUTO if value == AUTO else codec_class(_text(value)).id
-
-
-def _one_of(*allowed: str) -> Callable[[object], str]:
-    def parse(value: object) -> str:
-        if value not in allowed:
-            raise ValueError(value)
-        return _text(value)
-
-    return parse
-
-
-def _device(value: object) -> str:
-    if value != AUTO and torch.device(_text(value)).type not in ("cpu", "cuda"):
-        raise ValueError(value)
-    return _text(value)
-
-
-def _chunk_tokens(value: object) -> int:
-    return _within(1, _MAX_CHUNK_TOKENS, int(value) if isinstance(value, str) else value)
-
-
-def _seconds(value: object) -> float:
-    seconds = float(value) if isinstance(value, str) else value
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= _MAX_TTL_S:
-        raise ValueError(value)
-    return seconds
-
-
-def _quotas(value: object) -> dict[str, int]:
-    """By tenant. A text is JSON, as an environment variable has it."""
-    table = json.loads(value) if isinstance(value, str) else value
-    if not isinstance(table, dict):
-        raise ValueError(value)
-    return {_text(tenant): _within(1, _MAX_BYTES, _size(size)) for tenant, size in table.items()}
-
-
-def _size(value: object) -> int:
-    return _within(0, _MAX_BYTES, parse_bytes(value) if isinstance(value, str) else value)
-
-
-def _within(low: int, high: int, value: object) -> int:
-    if type(value) is not int or not low <= value <= high:
-        raise ValueError(value)
-    return value
-
-
-_SIZES = "a number of bytes or a text such as 500MB or 8GiB, from 0 to 64TiB"
-_PARSERS: Mapping[str, tuple[Callable[[object], Value], str]] = {
-    "store.path": (_path, "the path of a directory"),
-    "store.chunk_tokens": (_chunk_tokens, f"a whole number from 1 to {_MAX_CHUNK_TOKENS}"),
-    "store.codec": (_codec, "auto, or the name of an installed codec, such as lossless or int8"),
-    "store.profile": (_text, "the path of a file made by `kvstore calibrate`"),
-    "store.profile_directory": (_path, "the path of a directory"),
-    "store.quality": (_text, "the name of a level of the profile: high, balanced or small; or progressive, all in one"),
-    "store.tenant": (_text, "any text"),
-    "store.load": (_one_of(AUTO, ALWAYS), "auto, to load what is sooner loaded than computed, or always"),
-    "store.save_queue_bytes": (_size, _SIZES),
-    "store.admission": (_one_of(ALWAYS, SECOND), f"{ALWAYS} or {SECOND}"),
-    "store.ttl_s": (_seconds, f"a number of seconds from 0, for ever, to {_MAX_TTL_S}"),
-    "device.capacity_bytes": (_size, _SIZES),
-    "device.device": (_device, "auto, cpu, cuda, or one of several such as cuda:1"),
-    "store.target_ttft_s": (_seconds, f"a number of seconds from 0, for the full quality, to {_MAX_TTL_S}"),
-    "memory.capacity_bytes": (_size, _SIZES),
-    "shared.path": (_path, "the path of a directory, best one in memory"),
-    "shared.capacity_bytes": (_size, _SIZES),
-    "disk.capacity_bytes": (_size, _SIZES),
-    "staging.capacity_bytes": (_size, _SIZES),
-    _QUOTAS: (_quotas, f"a table of tenants, each with {_SIZES.replace('from 0', 'from 1')}"),
-}
-"""Every setting by "table.key", the quotas by their table: how its value is read, and what is allowed."""
 
 
 def _default_memory_bytes() -> int:

@@ -1,6 +1,7 @@
 """Keys, tiers, eviction, the store: bytes in, bytes out. Never an HTTP call, never a decode in a tier."""
 
 from kvstore.admission import Admission, SecondSight
+from kvstore.background import Background
 from kvstore.breaker import Breaker
 from kvstore.check import Checked, check_tier, frame_problem
 from kvstore.cost import AlwaysLoad, CostModel, Held, Plan
@@ -38,6 +39,7 @@ __all__ = [
     "S3FIFO",
     "Admission",
     "AlwaysLoad",
+    "Background",
     "BlockingWriter",
     "Breaker",
     "Checked",

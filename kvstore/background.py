@@ -13,9 +13,9 @@ _log = logging.getLogger(__name__)
 class Background:
     """Runs jobs later. Safe in threads; never blocks, but for `close`."""
 
-    def __init__(self, threads: int = 2, most: int = 256) -> None:
-        """`most`: jobs that may wait or run at once."""
-        self._threads, self._most = threads, most
+    def __init__(self, threads: int = 2, most: int = 256, begin: Callable[[], object] = lambda: None) -> None:
+        """`most`: jobs that may wait or run at once. Every thread begins with `begin`."""
+        self._threads, self._most, self._begin = threads, most, begin
         self._pending = 0
         self._idle = threading.Condition()
         self._pool: ThreadPoolExecutor | None = None  # started by the first job
@@ -26,10 +26,15 @@ class Background:
         with self._idle:
             if self._closed or self._pending >= self._most:
                 return False
-            self._pool = self._pool or ThreadPoolExecutor(self._threads, "kvstore-background")
+            self._pool = self._pool or ThreadPoolExecutor(self._threads, "kvstore-background", self._begin)
             self._pending += 1
             self._pool.submit(job).add_done_callback(self._finished)
             return True
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits or runs."""
+        return not self._pending
 
     def flush(self, timeout_s: float | None = None) -> bool:
         """Waits until nothing is pending; False when that took longer than `timeout_s`."""

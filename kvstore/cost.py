@@ -1,7 +1,7 @@
 """CostModel: what loading and computing take here, measured while they run, and how much to load therefore.
 
     getting a frame     per call + per byte                                  of each tier
-    decoding a chunk    per token                                            of each model and quality
+    decoding a chunk    per call + per token                                 of each model and quality
     computing tokens    per call + per token + per pair of tokens attending  of each model
 
 The engine computes a prompt's tokens behind what was loaded, so a plan is a cut: chunks before it are loaded,
@@ -74,7 +74,7 @@ class CostModel:
 
     def decoded(self, model: str, quality: str, num_tokens: int, seconds: float) -> None:
         """Verifying and decoding a chunk took that long."""
-        self._of(self._decoding, (model, quality)).observe((num_tokens,), seconds)
+        self._of(self._decoding, (model, quality)).observe((1.0, num_tokens), seconds)
 
     def computed(self, model: str, num_tokens: int, context: int, seconds: float) -> None:
         """The engine took that long to the first token for `num_tokens` prompt tokens behind `context` others."""
@@ -158,7 +158,7 @@ class CostModel:
 
     def _step(self, model: str, quality: str, chunk: Held, chunk_tokens: int) -> tuple[float, float]:
         get_s = self._of(self._getting, chunk.tier).seconds((1.0, chunk.num_bytes[quality]))
-        return get_s, self._of(self._decoding, (model, quality)).seconds((chunk_tokens,)) / self._decoders
+        return get_s, self._of(self._decoding, (model, quality)).seconds((1.0, chunk_tokens)) / self._decoders
 
     def _of(self, estimates: defaultdict[_Name, Estimate], name: _Name) -> Estimate:
         with self._lock:

@@ -89,7 +89,7 @@ class KVStore:
         self._reader = ChunkReader(self.tier, codec, self.metrics, self.cost)
         fingerprint = profile_named(codec.id, codec.params())
         self._profile = None if fingerprint is None else registered(fingerprint)
-        self._profile_kept = False
+        self._profiles_kept = set[str]()  # one for all copies
 
     def in_chunks_of(self, num_tokens: int) -> KVStore:
         """The same store for chunks of another length: the same tiers, codec and metrics, closed with this one."""
@@ -256,8 +256,10 @@ class KVStore:
                 raise InvalidRequest(f"{chunk.num_tokens} tokens of {chunk.spec.model} are no chunk of {spec.model}")
 
     def _keep_profile(self) -> None:
-        if self._profile is not None and not self._profile_kept:
-            self._profile_kept = self.tier.keep_profile(self._profile.fingerprint, self._profile.content)
+        if self._profile is None or self._profile.fingerprint in self._profiles_kept:
+            return
+        if self.tier.keep_profile(self._profile.fingerprint, self._profile.content):
+            self._profiles_kept.add(self._profile.fingerprint)
 
     def save(
         self,

@@ -10,7 +10,8 @@ from connectors.byte_size import format_bytes
 from connectors.cli.options import JsonOption
 from connectors.cli.output import print_json, print_line, print_table
 from connectors.codec_choice import AUTO
-from connectors.settings import Value, load_settings, variable_of
+from connectors.setting_values import Value
+from connectors.settings import load_settings, variable_of
 
 
 def config(as_json: JsonOption = False) -> None:

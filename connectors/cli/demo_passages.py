@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from codec import Codec
+from codec import Codec, UnsupportedRotary
 from connectors.cli.output import print_line, print_table
 from kvstore import InvalidRequest, KVStore, MemoryTier
 
+_log = logging.getLogger(__name__)
 NUM_PASSAGES, PASSAGE_TOKENS = 10, 200
 _SHARES = (0.0, 0.25)
 _STORE_BYTES = 4 << 30
@@ -29,16 +31,23 @@ def reused_passages(
     questions: Sequence[str],
     step: Callable[[str], object],
 ) -> dict[str, Any] | None:
-    """Every question behind the same passages in an order of its own, blended and in full; None when the text is too
-    short for that."""
+    """Every question behind the same passages in an order of its own, blended and in full.
+
+    None when the text is too short for that, or the model cannot be blended.
+    """
     from connectors.hf.blend_quality import asked_prompt, compare  # transformers takes seconds to import
     from connectors.hf.blending import Blender, Blending, sink_of
+    from connectors.hf.fusing import require_fusing
+    from connectors.hf.moving import require_movable
     from connectors.hf.prompts import passages_of_text
-    from connectors.hf.spec import spec_of
+    from connectors.hf.spec import UnsupportedModel, spec_of
 
     try:
         passages = passages_of_text(tokenizer, document, NUM_PASSAGES, PASSAGE_TOKENS)
-    except InvalidRequest:
+        require_movable(model, spec_of(model))
+        require_fusing(model, spec_of(model))
+    except (InvalidRequest, UnsupportedModel, UnsupportedRotary) as error:
+        _log.warning("passages are left out: %s", error)
         return None
     orders = [random.Random(number).sample(passages, len(passages)) for number in range(len(questions))]
     prompts = [asked_prompt(tokenizer, *pair) for pair in zip(orders, questions, strict=True)]

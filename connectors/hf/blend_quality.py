@@ -79,6 +79,7 @@ class InFull:
         cache = DynamicCache(config=model.config.get_text_config(decoder=True))
         ids = self.input_ids
         first = model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[0, -1]
+        first.argmax().item()  # waits for the device
         self.first_token_s = time.perf_counter() - started_s
         self.answer = _greedy(model, first, copy.deepcopy(cache))
         rest = logits_behind(model, self._as_ids(self.answer[:-1]), cache)
@@ -122,6 +123,7 @@ class InFull:
             raise InvalidRequest("none of the prompt's segments is held: warm them first")
         last = self._as_ids(self.asked.layout.token_ids[-1:])
         first = self._model(input_ids=last, past_key_values=prefix.cache, use_cache=True).logits[0, -1]
+        first.argmax().item()
         taken_s = time.perf_counter() - started_s
         rest = logits_behind(self._model, self._as_ids(self.answer[:-1]), prefix.cache)
         apart = distortion(self._logits, torch.cat([first[None], rest]), torch.tensor(self.answer, device=rest.device))

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import PreTrainedModel
 
 from blend import SELECTORS, Deviation, Found, Fusion, Layout, Library, Selector, Shares
 from blend.gate import DEFAULT_BOUND, Verdict
 from codec import Codec, KVSpec
 from connectors.codec_choice import gate_path
-from connectors.hf.beside import Beside
 from connectors.hf.fusing import compute_runs, fuse, require_fusing
 from connectors.hf.moving import require_movable
 from connectors.hf.prefix import Prefix, empty_buffers, no_prefix, row_array
 from connectors.hf.request import Request
 from connectors.hf.spot_checks import SpotChecks
-from kvstore import Identity, InvalidRequest, KVStore, PrefixMatch
+from connectors.niceness import go_last
+from kvstore import Background, Identity, InvalidRequest, KVStore, PrefixMatch
 
 _log = logging.getLogger(__name__)
 _PACKED_TOKENS = 1024  # of several segments, computed in one forward pass
+_LEAST_REUSED = 0.25  # of what is left to compute: less saves no time, and makes the prompt's KV inexact
+_MOST_BESIDE = 8  # tasks beside the engine
 DEFAULT_SELECTOR = Deviation
 
 
@@ -51,8 +56,8 @@ class Blending:
     """Whether marked segments that are not held are computed, beside the engine, for the next prompt that has them."""
 
 
-def passed_gate(directory: Path | None, spec: KVSpec, codec: Codec) -> Blending | None:
-    """How the gate lets this model be blended in this codec; None where it has not said so."""
+def passed_gate(directory: Path | None, spec: KVSpec, codec: Codec, device: torch.device) -> Blending | None:
+    """How the gate lets this model be blended in this codec on this kind of device; None where it has not said so."""
     if directory is None or not (path := gate_path(directory, spec)).exists():
         return None
     try:
@@ -61,9 +66,11 @@ def passed_gate(directory: Path | None, spec: KVSpec, codec: Codec) -> Blending 
         _log.warning("prompts are not blended: %s", error)
         return None
     passed = verdict.passed
-    same = (verdict.spec, verdict.codec) == (spec.fingerprint(), codec.identity())
+    same = (verdict.spec, verdict.codec, verdict.device) == (spec.fingerprint(), codec.identity(), device.type)
     if passed is None or not same or verdict.selector not in SELECTORS:
-        _log.warning("prompts are not blended: %s is of another model, codec or selector, or did not pass", path)
+        _log.warning(
+            "prompts are not blended: %s is of another model, codec, device or selector, or did not pass", path
+        )
         return None
     if passed.sooner <= 1:
         _log.warning("prompts are not blended: by %s that is %.2f times as fast as computing", path, passed.sooner)
@@ -84,12 +91,12 @@ class Blender:
         self.identity = identity
         self._model, self._store, self._spec, self._blending = model, store, identity.spec, blending
         self._library = Library(store, identity, blending.behind)
-        self.beside = Beside("kvstore-blend")
+        self.beside = Background(threads=1, most=_MOST_BESIDE, begin=go_last)
         self.checks = SpotChecks(model, store.metrics, self.beside, blending.bound, blending.checked)
 
     def load(self, request: Request, layout: Layout, match: PrefixMatch) -> Prefix | None:
-        """A cache for this request, of one prompt, with all but its last token in place; None when no segment is held,
-        computing is expected to be sooner than loading them, or answers were found to be beyond the bound.
+        """A cache for this request, of one prompt, with all but its last token in place; None when too few tokens are
+        held, computing is expected to be sooner than loading them, or answers were found to be beyond the bound.
 
         The exact prefix comes first; segments behind it are fused with what is computed, while they are loaded.
         """
@@ -109,12 +116,13 @@ class Blender:
         prefix = no_prefix(self._model, request)
         prefix.cache.restore(buffers, request.num_columns - 1)
         self._store.metrics.count("requests_blended")
-        self._store.metrics.count("tokens_blended", int((into_segment >= 0).sum()))
-        return Prefix(prefix.cache, (exact,), exact=False)
+        reused = int((into_segment >= 0).sum())
+        self._store.metrics.count("tokens_blended", reused)
+        return Prefix(prefix.cache, (exact,), exact=False, reused=reused)
 
     def _share(self, found: Sequence[Found], num_tokens: int, context: int) -> float | None:
-        """How much of what was found to recompute; None when nothing of it is to be used."""
-        if not found:
+        """How much of what was found to recompute; None when it is too little, or too slow to load, to be used."""
+        if sum(segment.end - segment.start for segment in found) < _LEAST_REUSED * (num_tokens - context):
             return None
         model, bounds = self._spec.fingerprint(), (self._blending.share, self._blending.most)
         return self._store.cost.share_to_recompute(model, self._library.loading_s(found), num_tokens, context, bounds)
@@ -122,34 +130,37 @@ class Blender:
     def learn(self, layout: Layout, pace: Callable[[], object]) -> None:
         """Has the prompt's segments that are not held computed and saved, beside the engine: returns at once.
 
-        `pace` is called before each forward pass, and may wait.
+        `pace` is called before each of the model's passes, and may wait.
         """
         if self._blending.learns and self.checks.within and self._library.missing(layout):
             segments = [layout.tokens(segment) for segment in layout.segments]
-            self.beside.submit(lambda: [pace() for _ in self.warm(segments)])
+            self.beside.submit(partial(deque, self.warm(segments, pace), maxlen=0))
 
     def close(self) -> None:
-        """Waits for what is done beside the engine."""
+        """Waits for what is under way beside the engine."""
         self.beside.close()
 
-    def warm(self, segments: Iterable[Sequence[int]]) -> Iterator[int]:
+    def warm(self, segments: Iterable[Sequence[int]], pace: Callable[[], object] = lambda: None) -> Iterator[int]:
         """Computes and saves those of the segments that are not held; yields each one's number as it has been seen.
 
         Segments are token ids, cut as in a prompt. Several short ones are computed in one forward pass, the last of
-        them when the iterator ends.
+        them when the iterator ends. `pace` is called before each pass, and may wait.
         """
         pack: list[Sequence[int]] = []
         for number, segment in enumerate(segments):
             layout = Layout(tuple(segment), ((0, len(segment)),))
-            pack += [layout.tokens(run) for run in self._library.missing(layout)]
-            if sum(map(len, pack)) >= _PACKED_TOKENS:
-                self._save(pack)
-                pack = []
+            for run in self._library.missing(layout):
+                pack.append(layout.tokens(run))
+                if sum(map(len, pack)) >= _PACKED_TOKENS:
+                    self._save(pack, pace)
+                    pack = []
             yield number
-        self._save(pack)
+        if pack:
+            self._save(pack, pace)
 
-    def _save(self, pack: Sequence[Sequence[int]]) -> None:
+    def _save(self, pack: Sequence[Sequence[int]], pace: Callable[[], object]) -> None:
+        pace()
         behind = self._blending.behind
-        runs = [[*behind, *segment] for segment in pack]
-        for segment, kv in zip(pack, compute_runs(self._model, self._spec, runs) if runs else (), strict=True):
+        runs = compute_runs(self._model, self._spec, [[*behind, *segment] for segment in pack])
+        for segment, kv in zip(pack, runs, strict=True):
             self._library.save(segment, kv.tokens(len(behind), kv.num_tokens))

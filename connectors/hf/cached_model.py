@@ -73,13 +73,13 @@ class CachedModel:
             return
         self._identity = store.identity(self.spec, tenant, lora)
         self._max_exact_tokens = max_exact_tokens(model)
-        self._queue = SaveQueue(store, save_queue_bytes)
         self.blender: Blender | None = None
         if blending is not None:
             try:
                 self.blender = Blender(model, store, self._identity, blending)
             except (UnsupportedModel, UnsupportedRotary) as error:
                 _log.warning("prompts are not blended: %s", error)
+        self._queue = SaveQueue(store, save_queue_bytes)
 
     @classmethod
     def open(cls, model: PreTrainedModel, settings: Settings | None = None, *, lora: LoRA | None = None) -> Self:
@@ -100,7 +100,9 @@ class CachedModel:
                 lora=lora,
                 revision=None if spec is None else spec.revision,  # so that the weights are digested once
                 save_queue_bytes=options.save_queue_bytes,
-                blending=None if spec is None else passed_gate(settings.store.profile_directory, spec, store.codec),
+                blending=None
+                if spec is None
+                else passed_gate(settings.store.profile_directory, spec, store.codec, model.device),
             )
         except BaseException:
             store.close()
@@ -135,7 +137,7 @@ class CachedModel:
         layout = _layout(request, segments)
         prefix = self._load(request, layout)
         self.store.metrics.count(
-            "tokens_computed", sum(len(row.token_ids) for row in request.rows) - sum(prefix.loaded)
+            "tokens_computed", sum(len(row.token_ids) for row in request.rows) - sum(prefix.loaded) - prefix.reused
         )
         if request.copies > 1 and prefix.cache.get_seq_length():
             prefix.cache.batch_repeat_interleave(request.copies)
@@ -146,20 +148,32 @@ class CachedModel:
             output = self.model.generate(inputs, **{**kwargs, **own})
         if prefix.exact and not request.reorders:
             self._save_answers(request, prefix.cache, output)
-        elif self.blender is not None and not prefix.exact and request.copies == 1 and self.blender.checks.due():
-            self._check_blended(request, prefix, output)
-        if layout and self.blender is not None and segments != "anywhere":
-            self.blender.learn(layout, self._queue.wait_for_rest)
+        if layout and self.blender is not None:
+            self._look_after(self.blender, request, prefix, output, None if segments == "anywhere" else layout)
         return output
 
-    def _check_blended(self, request: Request, prefix: Prefix, output: Any) -> None:
+    def _look_after(
+        self, blender: Blender, request: Request, prefix: Prefix, output: Any, learnt: Layout | None
+    ) -> None:
+        """What blending has done beside the engine, now that the answer is out. Whatever goes wrong, it stays out."""
+        try:
+            if not prefix.exact and request.copies == 1 and blender.checks.due():
+                self._check_blended(blender, request, prefix, output)
+            if learnt is not None:
+                blender.learn(learnt, self._queue.wait_for_rest)
+        except Exception:
+            _log.exception("a blended prompt was not looked after")
+
+    def _check_blended(self, blender: Blender, request: Request, prefix: Prefix, output: Any) -> None:
         (row,), sequences = request.rows, output if isinstance(output, torch.Tensor) else output.sequences
         kv = prefix.cache.row(self.spec, 0, row.pad, request.num_columns - 1)
-        if kv is not None and self.blender is not None:
-            self.blender.checks.check(row.token_ids, sequences[0, request.num_columns :].tolist(), kv)
+        if kv is not None:
+            answer = sequences[0, request.num_columns :].tolist()
+            blender.checks.check(row.token_ids, answer, kv, self._queue.wait_for_rest)
 
     def _load(self, request: Request, layout: Layout | None) -> Prefix:
         """What of the prompts is sooner loaded than computed. Whatever goes wrong there, the engine goes on."""
+        self._queue.busy(1)
         try:
             matches = [self.store.match(self._identity, row.token_ids) for row in request.rows]
             planned = [
@@ -171,6 +185,8 @@ class CachedModel:
             self.store.metrics.count("loads_failed")
             _log.exception("loading failed for %d prompts", len(request.rows))
             return no_prefix(self.model, request)
+        finally:
+            self._queue.busy(-1)
 
     def _save(self, token_ids: list[int], cache: StoreCache, row: int, pad: int, start: int) -> None:
         """Queues the full chunks of `token_ids` from position `start` on, found in `row` of the cache."""

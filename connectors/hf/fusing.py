@@ -8,6 +8,7 @@ all tokens; its attention finds the KV of all of them in the cache. That works w
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -23,7 +24,8 @@ from connectors.hf.causal_blocks import CausalBlocks
 from connectors.hf.scoring import kv_of
 from connectors.hf.spec import UnsupportedModel
 
-_MASKED_ATTENTION = {"eager", "sdpa"}
+_ATTENTION = "sdpa"  # takes a mask of its own, and is causal without one
+_REGISTERING = threading.Lock()  # torch registers a hook in several steps
 _TRIED_TOKENS = 12
 _CLOSE = 0.02  # of the largest number: products of other shapes round otherwise
 
@@ -58,19 +60,22 @@ class _Hooks:
 
     @contextmanager
     def on(self, layers: nn.ModuleList) -> Iterator[None]:
-        handles = [
-            layer.register_forward_pre_hook(self._before(number), with_kwargs=True)
-            for number, layer in enumerate(layers)
-        ]
+        with _REGISTERING:
+            handles = [
+                layer.register_forward_pre_hook(self._before(number), with_kwargs=True)
+                for number, layer in enumerate(layers)
+            ]
         try:
             yield
         finally:
-            for handle in handles:
-                handle.remove()
+            with _REGISTERING:
+                for handle in handles:
+                    handle.remove()
 
     def _before(self, number: int) -> Any:
-        def before(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            if kwargs.get("past_key_values") is not self._cache:  # another thread's forward pass
+        def before(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> Any:
+            # Another thread's forward pass; while the hook is being removed it is called without their names.
+            if kwargs is None or kwargs.get("past_key_values") is not self._cache:
                 return None
             if not args or not {"attention_mask", "position_embeddings"} <= kwargs.keys():
                 raise UnsupportedModel(f"{type(layer).__name__} is not called as layers that can be fused are")
@@ -136,8 +141,8 @@ def compute_runs(model: PreTrainedModel, spec: KVSpec, runs: Sequence[Sequence[i
 def require_fusing(model: PreTrainedModel, spec: KVSpec) -> None:
     """Raises UnsupportedModel unless a prompt that reuses its own KV for half of its tokens comes out as it was."""
     kind = getattr(model.config, "_attn_implementation", None)
-    if kind not in _MASKED_ATTENTION:
-        raise UnsupportedModel(f"attention {kind!r} takes no mask of its own: load the model with 'sdpa' or 'eager'")
+    if kind != _ATTENTION:
+        raise UnsupportedModel(f"attention {kind!r} cannot be blended: load the model with {_ATTENTION!r}")
     token_ids = list(range(1, 1 + _TRIED_TOKENS))
     input_ids, cache = torch.tensor([token_ids], device=model.device), DynamicCache()
     with torch.no_grad():

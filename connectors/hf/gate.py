@@ -37,6 +37,7 @@ def judge(
     return Verdict(
         spec=identity.spec.fingerprint(),
         codec=identity.codec,
+        device=model.device.type,
         selector=selector.id,
         behind=behind,
         bound=bound,

@@ -47,22 +47,32 @@ def layout_of_text(tokenizer: Any, text: str, separator: str, add_special_tokens
 
 def layout_of_chat(tokenizer: Any, messages: Sequence[Mapping[str, Any]]) -> Layout:
     """Of a chat, in the model's format, an answer to follow: in a message whose `content` is a list of strings and
-    segments, the segments are. Raises InvalidRequest as `layout_of_text`."""
-    marked = [{**message, "content": _marked(message["content"])} for message in messages]
-    rendered = tokenizer.apply_chat_template(marked, tokenize=False, add_generation_prompt=True)
+    segments, the segments are. There are none where the model's format changes a text at a segment's end, as by
+    trimming. Raises InvalidRequest as `layout_of_text`, and when a text has one of the marks used in it.
+    """
+    plain, rendered = (
+        tokenizer.apply_chat_template(
+            [{**message, "content": _joined(message["content"], marks)} for message in messages],
+            tokenize=False,
+            add_generation_prompt=True,
+        )
+        for marks in (("", ""), _MARKS)
+    )
+    if any(mark in plain for mark in _MARKS):
+        raise InvalidRequest(f"a message has one of {_MARKS!a} in it, which stand around segments: take it out")
     text, spans = "", []
     for number, piece in enumerate(rendered.split(_MARKS[0])):
         inside, mark, rest = piece.partition(_MARKS[1])
         if number and mark:
             spans.append((len(text), len(text) + len(inside)))
         text += inside + rest
-    return _layout(tokenizer, text, spans, add_special_tokens=False)
+    return _layout(tokenizer, plain, spans if text == plain else [], add_special_tokens=False)
 
 
-def _marked(content: str | Sequence[str | Segment]) -> str:
+def _joined(content: str | Sequence[str | Segment], marks: tuple[str, str]) -> str:
     if isinstance(content, str):
         return content
-    opening, closing = _MARKS
+    opening, closing = marks
     return "".join(f"{opening}{part.text}{closing}" if isinstance(part, Segment) else part for part in content)
 
 

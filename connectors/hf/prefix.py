@@ -32,6 +32,8 @@ class Prefix:
     loaded: tuple[int, ...]
     exact: bool = True
     """Whether what is computed behind it is what would be computed without the store, and so may be saved."""
+    reused: int = 0
+    """Tokens behind the exact ones that were reused, some of them recomputed."""
 
 
 def no_prefix(model: PreTrainedModel, request: Request) -> Prefix:

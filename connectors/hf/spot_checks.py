@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -11,9 +12,8 @@ from transformers import PreTrainedModel
 
 from blend.gate import Watch
 from codec import KVArray
-from connectors.hf.beside import Beside
 from connectors.hf.scoring import cache_of, distortion, logits_behind
-from kvstore import Metrics
+from kvstore import Background, Metrics
 
 _log = logging.getLogger(__name__)
 _ANSWER_TOKENS = 24
@@ -22,7 +22,9 @@ _ANSWER_TOKENS = 24
 class SpotChecks:
     """Of one served model. `within` turns False when the answers checked lately are beyond the bound, for good."""
 
-    def __init__(self, model: PreTrainedModel, metrics: Metrics, beside: Beside, bound: float, share: float) -> None:
+    def __init__(
+        self, model: PreTrainedModel, metrics: Metrics, beside: Background, bound: float, share: float
+    ) -> None:
         """`share` of the prompts are checked, those left out that come while something is under way `beside`."""
         self._model, self._metrics, self._beside, self._share = model, metrics, beside, share
         self._watch, self._chosen = Watch(bound), random.Random(0)
@@ -30,15 +32,20 @@ class SpotChecks:
 
     def due(self) -> bool:
         """Whether the prompt that was just blended is to be checked."""
-        return self._beside.free and self._chosen.random() < self._share
+        return self._beside.idle and self._chosen.random() < self._share
 
-    def check(self, token_ids: list[int], answer: list[int], kv: KVArray) -> None:
-        """Returns at once. `kv` is of the prompt's tokens but the last, as it was blended, and stays as it is."""
-        self._beside.submit(partial(self._check, token_ids, answer[:_ANSWER_TOKENS], kv))
+    def check(self, token_ids: list[int], answer: list[int], kv: KVArray, pace: Callable[[], object]) -> None:
+        """Returns at once. `kv` is of the prompt's tokens but the last, as it was blended, and stays as it is.
 
-    def _check(self, token_ids: list[int], answer: list[int], kv: KVArray) -> None:
+        `pace` is called before each of the model's passes, and may wait.
+        """
+        self._beside.submit(partial(self._check, token_ids, answer[:_ANSWER_TOKENS], kv, pace))
+
+    def _check(self, token_ids: list[int], answer: list[int], kv: KVArray, pace: Callable[[], object]) -> None:
+        pace()
         said = torch.tensor([[token_ids[-1], *answer[:-1]]], device=self._model.device)
         blended = logits_behind(self._model, said, cache_of(self._model, kv))
+        pace()
         whole = torch.tensor([[*token_ids, *answer[:-1]]], device=self._model.device)
         exact = logits_behind(self._model, whole, last=len(answer))
         self._watch.saw(distortion(exact, blended, torch.tensor(answer, device=self._model.device)).kl)

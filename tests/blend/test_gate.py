@@ -12,7 +12,7 @@ from kvstore import InvalidRequest
 
 def verdict(bound, *points):
     measured = tuple(Measured(share, kl, 0.9, 0.5, 0.3, 3.0) for share, kl in points)
-    return Verdict("spec", "lossless{}", "hkvd", (1,), bound, 4, 0.4, measured)
+    return Verdict("spec", "lossless{}", "cpu", "hkvd", (1,), bound, 4, 0.4, measured)
 
 
 def test_the_smallest_share_within_the_bound_passes():

@@ -152,6 +152,15 @@ def test_the_prefill_is_learnt_for_lengths_not_seen():
     assert plan.computing_s == pytest.approx(prefill_s(1380, 0), rel=0.15)
 
 
+def test_short_chunks_do_not_spoil_what_is_expected_of_long_ones():
+    cost, held = CostModel(decoders=1), [Held("memory", {"high": 1})]
+    for _ in range(20):
+        cost.decoded(MODEL, "high", 128, 0.0258)
+        cost.decoded(MODEL, "high", 5, 0.0018)
+    assert cost.loading_s(MODEL, held, "high", 128) == pytest.approx(0.0258, rel=0.25)
+    assert cost.loading_s(MODEL, held, "high", 5) == pytest.approx(0.0018, rel=0.5)
+
+
 @pytest.mark.parametrize(("loading_s", "share"), [(0.0, 0.1), (0.5, 0.25), (1.0, 0.5), (1.8, 0.6), (2.0, None)])
 def test_as_much_is_recomputed_as_takes_no_longer_than_loading(loading_s, share):
     cost = CostModel()

@@ -159,3 +159,14 @@ def test_a_disk_that_cannot_keep_the_profile_is_asked_again(tmp_path):
         (tmp_path / "profiles").unlink()
         store.save(store.identity(MODEL), range(8), KV.tokens(0, 8))
         assert disk.profiles() == [PROFILE.fingerprint]
+
+
+def test_a_profile_is_kept_once_for_chunks_of_all_lengths(tmp_path, monkeypatch):
+    kept = []
+    with KVStore([DiskTier(tmp_path, 1 << 20)], codec_from("transform", PARAMS)) as store:
+        keep = store.tier.keep_profile
+        monkeypatch.setattr(store.tier, "keep_profile", lambda *profile: kept.append(profile) or keep(*profile))
+        for length in (4, 7):
+            other = store.in_chunks_of(length)
+            other.save(other.identity(MODEL), list(range(length)), KV.tokens(0, length))
+    assert len(kept) == 1

@@ -2,13 +2,15 @@
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, GlmConfig
+from transformers import AutoModelForCausalLM, GlmConfig, SmolLM3Config
 
 from blend import content_defined
 from blend.content_defined import MOST
+from blend.segment import MOST_TOKENS
 from codec import CorruptFrame, Lossless
-from connectors.hf import CachedModel
+from connectors.hf import CachedModel, blending
 from connectors.hf.blending import Blending
+from connectors.hf.fusing import compute_runs, fuse
 from kvstore import CostModel, KVStore, MemoryTier, chunk_reader
 from tests.connectors.hf.steps import GREEDY
 from tests.connectors.hf.tiny import CONFIGS, SIZES, WINDOW, prompt, tiny_model
@@ -155,7 +157,7 @@ def checked(blended, model, bound, share=0.0):
     ids, runs = written(1, 0)
     for _ in range(6):
         cached.generate(ids, segments=runs, **GREEDY)
-        cached.blender.beside.wait()
+        cached.blender.beside.flush()
     return cached
 
 
@@ -179,7 +181,68 @@ def test_a_model_whose_keys_turn_otherwise_is_not_blended(blended, caplog):
     torch.manual_seed(0)
     cached = blended(AutoModelForCausalLM.from_config(GlmConfig(**SIZES)).eval())
     assert cached.blender is None
-    assert "layout" in caplog.text
+    assert "layer 0" in caplog.text
+
+
+def test_a_model_whose_layers_do_not_all_turn_their_keys_is_not_blended(blended, caplog):
+    torch.manual_seed(0)
+    sizes = {**SIZES, "num_hidden_layers": 4}
+    cached = blended(AutoModelForCausalLM.from_config(SmolLM3Config(**sizes, no_rope_layers=[1, 1, 1, 0])).eval())
+    assert cached.blender is None
+    assert "layer 3" in caplog.text
+
+
+def test_eager_attention_is_not_blended(blended, caplog):
+    model = tiny_model("llama")
+    model.set_attn_implementation("eager")
+    assert blended(model).blender is None
+    assert "'sdpa'" in caplog.text
+
+
+def test_long_segments_are_computed_in_several_passes(blended, store, monkeypatch):
+    model, passes = tiny_model("llama", max_position_embeddings=8192), []
+    cached = blended(model)
+
+    def counting(model, spec, runs):
+        passes.append(sum(map(len, runs)))
+        return compute_runs(model, spec, runs)
+
+    monkeypatch.setattr(blending, "compute_runs", counting)
+    list(cached.blender.warm([prompt(5000, seed=5)[0].tolist()]))
+    assert len(passes) == 3
+    assert max(passes) <= MOST_TOKENS
+
+
+def test_little_that_is_held_is_computed(blended, store):
+    model = tiny_model("llama")
+    cached = blended(model)
+    warm(cached, 2)
+    ids, runs = written(2, before=20)
+    assert torch.equal(cached.generate(ids, segments=runs, **GREEDY), model.generate(ids, **GREEDY))
+    assert store.metrics.snapshot()["requests_blended"] == 0
+
+
+def test_saving_rests_while_a_prompt_is_fused(blended, monkeypatch):
+    cached, seen = blended(tiny_model("llama")), []
+    warm(cached, 0, 1)
+
+    def looking(*arguments):
+        seen.append(cached._queue._busy)
+        return fuse(*arguments)
+
+    monkeypatch.setattr(blending, "fuse", looking)
+    ids, runs = written(1, 0)
+    cached.generate(ids, segments=runs, **GREEDY)
+    assert (seen, cached._queue._busy) == ([1], 0)
+
+
+def test_what_goes_wrong_behind_an_answer_does_not_cost_it(blended, monkeypatch, caplog):
+    model = tiny_model("llama")
+    cached = blended(model, ALL, learns=True)
+    monkeypatch.setattr(cached.blender, "learn", lambda *_: 1 / 0)
+    ids, runs = written(1, 0)
+    assert torch.equal(cached.generate(ids, segments=runs, **GREEDY), model.generate(ids, **GREEDY))
+    assert "not looked after" in caplog.text
 
 
 def test_a_model_that_cannot_be_hooked_is_not_blended(blended, caplog):
@@ -196,14 +259,14 @@ def test_a_segment_that_was_not_held_is_learnt_for_the_next_prompt(blended, stor
     for order, reused in (((0, 1), 0), ((1, 0), 71)):
         ids, runs = written(*order)
         assert torch.equal(cached.generate(ids, segments=runs, **GREEDY), model.generate(ids, **GREEDY))
-        cached.blender.beside.wait()
+        cached.blender.beside.flush()
         assert store.metrics.snapshot()["tokens_blended"] == reused
 
 
 def test_what_is_found_anywhere_is_not_learnt(blended, store):
     cached = blended(tiny_model("llama", max_position_embeddings=4096), ALL, learns=True)
     cached.generate(prompt(900, seed=31), segments="anywhere", max_new_tokens=1)
-    cached.blender.beside.wait()
+    cached.blender.beside.flush()
     assert store.metrics.snapshot()["requests_blended"] == 0
     assert not [
         entry
@@ -250,6 +313,30 @@ def test_a_prompt_beyond_what_the_model_takes_goes_as_without_us(blended):
     ids, runs = written(0, 1)
     assert ids.shape[1] > 64
     assert torch.equal(cached.generate(ids, segments=runs, **GREEDY), model.generate(ids, **GREEDY))
+
+
+def test_a_damaged_segment_is_computed(blended, store):
+    model = tiny_model("llama")
+    cached = blended(model, ALL)
+    warm(cached, 0, 1)
+    key = max(store.tier.entries(), key=lambda entry: entry.size_bytes).key
+    frame = bytearray(store.tier.get(key))
+    frame[-20] ^= 1
+    store.tier.delete(key)
+    store.tier.put([(key, frame)])
+    ids, runs = written(1, 0)
+    assert torch.equal(cached.generate(ids, segments=runs, **GREEDY), model.generate(ids, **GREEDY))
+    counts = store.metrics.snapshot()
+    assert (counts["chunks_corrupt"], counts["tokens_blended"]) == (1, len(PASSAGES[0]))
+
+
+def test_no_segments_are_a_prompt_like_any_other(blended, store):
+    model = tiny_model("llama")
+    cached = blended(model)
+    warm(cached, 0)
+    ids, _ = written(0)
+    assert torch.equal(cached.generate(ids, segments=[], **GREEDY), model.generate(ids, **GREEDY))
+    assert store.metrics.snapshot()["requests_blended"] == 0
 
 
 def test_in_inference_mode(blended, store):

@@ -84,3 +84,23 @@ def test_segments_of_a_chat_are_parts_of_its_messages(tokenizer):
 
 def test_an_empty_segment_is_none(tokenizer):
     assert layout_of_parts(tokenizer, ["a ", Segment(""), "b"]).segments == ()
+
+
+def test_a_format_that_trims_texts_gets_no_segments_there(tokenizer):
+    messages = [{"role": "user", "content": ["Read. ", Segment("We the People\n\n")]}]
+    plain = [{"role": "user", "content": "Read. We the People\n\n"}]
+    trimming = TEMPLATE.replace("m.content", "m.content | trim")
+    tokenizer.chat_template = trimming
+    try:
+        layout = layout_of_chat(tokenizer, messages)
+        rendered = tokenizer.apply_chat_template(plain, tokenize=False, add_generation_prompt=True)
+    finally:
+        tokenizer.chat_template = TEMPLATE
+    assert layout.segments == ()
+    assert list(layout.token_ids) == tokenizer(rendered, add_special_tokens=False).input_ids
+
+
+@pytest.mark.parametrize("mark", ["\ue000", "\ue001"])
+def test_a_text_with_a_mark_in_it_is_told(tokenizer, mark):
+    with pytest.raises(InvalidRequest, match="take it out"):
+        layout_of_chat(tokenizer, [{"role": "user", "content": [Segment(f"We{mark} the People")]}])

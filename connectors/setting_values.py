@@ -1,0 +1,107 @@
+"""What a value of each setting may be, in a file or as a text of the environment, and how it is read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+
+from codec import codec_class
+from connectors.byte_size import parse_bytes
+from connectors.codec_choice import AUTO
+
+ALWAYS, SECOND = "always", "second"
+QUOTAS = "quotas"
+_MAX_CHUNK_TOKENS = 1 << 16
+_MAX_TTL_S = 10**10  # three centuries
+_MAX_BYTES = 64 << 40  # a larger map does not fit into a process's address space
+
+Value = Path | str | int | float | Mapping[str, int]
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(value)
+    return value
+
+
+def _path(value: object) -> Path:
+    if not _text(value):
+        raise ValueError(value)
+    return Path(_text(value)).expanduser().absolute()
+
+
+def _codec(value: object) -> str:
+    return AUTO if value == AUTO else codec_class(_text(value)).id
+
+
+def _one_of(*allowed: str) -> Callable[[object], str]:
+    def parse(value: object) -> str:
+        if value not in allowed:
+            raise ValueError(value)
+        return _text(value)
+
+    return parse
+
+
+def _device(value: object) -> str:
+    if value != AUTO and torch.device(_text(value)).type not in ("cpu", "cuda"):
+        raise ValueError(value)
+    return _text(value)
+
+
+def _chunk_tokens(value: object) -> int:
+    return _within(1, _MAX_CHUNK_TOKENS, int(value) if isinstance(value, str) else value)
+
+
+def _seconds(value: object) -> float:
+    seconds = float(value) if isinstance(value, str) else value
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= _MAX_TTL_S:
+        raise ValueError(value)
+    return seconds
+
+
+def _quotas(value: object) -> dict[str, int]:
+    """By tenant. A text is JSON, as an environment variable has it."""
+    table = json.loads(value) if isinstance(value, str) else value
+    if not isinstance(table, dict):
+        raise ValueError(value)
+    return {_text(tenant): _within(1, _MAX_BYTES, _size(size)) for tenant, size in table.items()}
+
+
+def _size(value: object) -> int:
+    return _within(0, _MAX_BYTES, parse_bytes(value) if isinstance(value, str) else value)
+
+
+def _within(low: int, high: int, value: object) -> int:
+    if type(value) is not int or not low <= value <= high:
+        raise ValueError(value)
+    return value
+
+
+_SIZES = "a number of bytes or a text such as 500MB or 8GiB, from 0 to 64TiB"
+READERS: Mapping[str, tuple[Callable[[object], Value], str]] = {
+    "store.path": (_path, "the path of a directory"),
+    "store.chunk_tokens": (_chunk_tokens, f"a whole number from 1 to {_MAX_CHUNK_TOKENS}"),
+    "store.codec": (_codec, "auto, or the name of an installed codec, such as lossless or int8"),
+    "store.profile": (_text, "the path of a file made by `kvstore calibrate`"),
+    "store.profile_directory": (_path, "the path of a directory"),
+    "store.quality": (_text, "the name of a level of the profile: high, balanced or small; or progressive, all in one"),
+    "store.tenant": (_text, "any text"),
+    "store.load": (_one_of(AUTO, ALWAYS), "auto, to load what is sooner loaded than computed, or always"),
+    "store.save_queue_bytes": (_size, _SIZES),
+    "store.admission": (_one_of(ALWAYS, SECOND), f"{ALWAYS} or {SECOND}"),
+    "store.ttl_s": (_seconds, f"a number of seconds from 0, for ever, to {_MAX_TTL_S}"),
+    "device.capacity_bytes": (_size, _SIZES),
+    "device.device": (_device, "auto, cpu, cuda, or one of several such as cuda:1"),
+    "store.target_ttft_s": (_seconds, f"a number of seconds from 0, for the full quality, to {_MAX_TTL_S}"),
+    "memory.capacity_bytes": (_size, _SIZES),
+    "shared.path": (_path, "the path of a directory, best one in memory"),
+    "shared.capacity_bytes": (_size, _SIZES),
+    "disk.capacity_bytes": (_size, _SIZES),
+    "staging.capacity_bytes": (_size, _SIZES),
+    QUOTAS: (_quotas, f"a table of tenants, each with {_SIZES.replace('from 0', 'from 1')}"),
+}
+"""Every setting by "table.key", the quotas by their table: how its value is read, and what is allowed."""
