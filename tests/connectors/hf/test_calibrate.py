@@ -34,7 +34,7 @@ def test_a_layout_that_the_parameters_do_not_tell_of_is_declined():
     torch.manual_seed(0)
     sizes = {**SIZES, "num_attention_heads": 4}
     model = AutoModelForCausalLM.from_config(GlmConfig(**sizes)).eval()
-    with pytest.raises(UnsupportedRotary, match="layout"):
+    with pytest.raises(UnsupportedRotary, match="turns its keys"):
         require_movable(model, spec_of(model))
 
 
