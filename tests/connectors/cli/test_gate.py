@@ -38,9 +38,7 @@ def measured_at(file: str, sooner: float) -> None:
 
 
 def test_everything_recomputed_passes_any_bound(run: Run, model: Path, corpus: Path):
-    result = run(
-        "gate", "--model", model, "--corpus", corpus, *SMALL, "--shares", "0,1", "--bound", "1e-10", "--json"
-    )
+    result = run("gate", "--model", model, "--corpus", corpus, *SMALL, "--shares", "0,1", "--bound", "1e-10", "--json")
     said = json_of(result)
     assert said["passed"]["share"] == 1.0, said["measured"]
     assert said["measured"][0]["kl"] > said["measured"][1]["kl"]
