@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -26,17 +25,17 @@ from benchmarks.rag_requests import measure, requests
 from benchmarks.report import Check, at_least, at_most, parser, publish
 from blend import SELECTORS, LossWeighted, Selector
 from blend.gate import Measured
-from codec import Codec
+from codec import Codec, KVSpec
 from connectors.codec_choice import choose_codec, profile_at_hand
 from connectors.hf import spec_of
 from connectors.hf.blend_quality import (
     AskedPrompt,
     InFull,
-    asked_prompt,
     asked_prompts,
     averaged,
     compare,
     num_steps,
+    reordered,
 )
 from connectors.hf.blending import DEFAULT_SELECTOR, Blender, Blending, sink_of
 from connectors.hf.corpora import passages_of
@@ -100,8 +99,7 @@ def _prompts(tokenizer: Any, arguments: argparse.Namespace, num_passages: int, n
     if arguments.corpus is not None:
         return asked_prompts(tokenizer, arguments.corpus, num_passages)[arguments.skip :][:num_prompts]
     passages = passages_of_text(tokenizer, shipped_document(), num_passages, _SHIPPED_TOKENS)
-    orders = [random.Random(number).sample(passages, num_passages) for number in range(num_prompts)]
-    return [asked_prompt(tokenizer, order, "Which powers does the text name?") for order in orders]
+    return reordered(tokenizer, passages, ["Which powers does the text name?"] * num_prompts)
 
 
 def _rows(
@@ -113,17 +111,16 @@ def _rows(
     progress: Progress,
 ) -> list[dict[str, Any]]:
     spec, behind = spec_of(model), _behind(tokenizer, arguments.behind)
-    codec = choose_codec(arguments.codec, "balanced", None, profile_directory(), spec, MemoryTier(1 << 20))
+    codec = _codec(arguments, spec)
     ways = [("none", 0.0), *((name, share) for name in arguments.selectors for share in arguments.shares)]
     with KVStore([MemoryTier(16 << 30)], codec) as store:
-        identity = store.identity(spec)
+        blender = Blender(model, store, store.identity(spec), Blending(0.0, behind=behind))
 
-        def blender(name: str, share: float) -> Blender:
-            selector = _selector(name, spec)
-            return Blender(model, store, identity, Blending(share, share, selector, behind))
+        def in_way(name: str, share: float) -> Blender:
+            return blender.in_way(Blending(share, share, _selector(name, spec), behind))
 
         task = progress.add_task(f"{passages} passages", total=num_steps(prompts, len(ways)))
-        blenders = {(name, share): (share, blender(name, share)) for name, share in ways}
+        blenders = {(name, share): (share, in_way(name, share)) for name, share in ways}
         found = compare(model, tokenizer, blenders, prompts, lambda doing: progress.advance(task))
     tokens = statistics.median(len(asked.layout.token_ids) for asked in prompts)
     own = {"corpus": f"{passages} passages", "tokens": tokens, "behind": arguments.behind, "codec": codec.id}
@@ -152,13 +149,17 @@ def _run(model: Any, tokenizer: Any, arguments: argparse.Namespace, progress: Pr
     passages = [text for entry in entries for text in passages_of(entry)]
     asked = [entry["question"] for entry in entries]
     wanted = requests(tokenizer, passages, asked, arguments.requests, 4, _SEEN)
-    codec = choose_codec(arguments.codec, "balanced", None, profile_directory(), spec_of(model), MemoryTier(1 << 20))
+    codec = _codec(arguments, spec_of(model))
     task, share = progress.add_task("requests", total=2 * len(wanted.prompts)), arguments.request_share
     behind = _behind(tokenizer, arguments.behind)
     blending = Blending(share, share, behind=behind, checked=0.0, learns=arguments.learns)
     with KVStore([MemoryTier(16 << 30)], codec) as store:
         measured = measure(model, store, blending, wanted, lambda: progress.advance(task))
     return {"corpus": "requests in a row, 4 passages", "codec": codec.id, "share": share, **measured}
+
+
+def _codec(arguments: argparse.Namespace, spec: KVSpec) -> Codec:
+    return choose_codec(arguments.codec, "balanced", None, profile_directory(), spec, MemoryTier(1 << 20))
 
 
 def _behind(tokenizer: Any, what: str) -> tuple[int, ...]:

@@ -15,6 +15,7 @@ from blend import Layout
 from connectors.hf import CachedModel
 from connectors.hf.blend_quality import asked_prompt
 from connectors.hf.blending import Blending
+from connectors.hf.ttft import first_token_s
 from kvstore import KVStore
 
 _KNOWN = 10  # passages that stood in others before, for each of a prompt's
@@ -59,14 +60,14 @@ def measure(
             block = asked.prompts[first : first + _BLOCK]
             started_s = time.perf_counter()
             for layout in block:
-                _first_token(cached, layout, segments=layout.segments)
+                first_token_s(cached, torch.tensor([layout.token_ids]), segments=layout.segments)
                 step()
             cached.blender.beside.flush()
             cached.flush()
             blended_s += time.perf_counter() - started_s
             started_s = time.perf_counter()
             for layout in block:
-                _first_token(model, layout)
+                first_token_s(model, torch.tensor([layout.token_ids]))
                 step()
             full_s += time.perf_counter() - started_s
     counts, tokens = store.metrics.snapshot(), sum(len(layout.token_ids) for layout in asked.prompts)
@@ -79,8 +80,3 @@ def measure(
         "blended_per_s": len(asked.prompts) / blended_s,
         "times": full_s / blended_s,
     }
-
-
-def _first_token(model: Any, layout: Layout, **kwargs: Any) -> None:
-    ids = torch.tensor([layout.token_ids])
-    model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=1, do_sample=False, **kwargs)

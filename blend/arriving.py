@@ -15,6 +15,8 @@ from typing import Self
 
 import torch
 
+from kvstore import DECODERS
+
 Layers = Iterator[int]
 """Decodes one segment, a step each time it is asked; yields how many of its layers are there."""
 
@@ -23,7 +25,7 @@ class Arriving:
     """Decodes in threads of its own, all segments' first layers first. Entered, it decodes; left, it has ended."""
 
     def __init__(
-        self, segments: Sequence[Layers], num_layers: int, device: torch.device | str = "cpu", decoders: int = 2
+        self, segments: Sequence[Layers], num_layers: int, device: torch.device | str = "cpu", decoders: int = DECODERS
     ) -> None:
         """`segments` write to `device`: on CUDA from a stream of their own."""
         self._num_layers, self._device = num_layers, torch.device(device)

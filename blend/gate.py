@@ -37,6 +37,11 @@ class Measured:
     sooner: float
     """First token, of computing the prompt in full."""
 
+    @property
+    def pays(self) -> bool:
+        """An engine with a store is never slower than without."""
+        return self.sooner > 1
+
 
 @dataclass(frozen=True)
 class Verdict:

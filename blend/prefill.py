@@ -17,14 +17,14 @@ class Prefill(ABC):
     positions: torch.Tensor
     """Where these stand, int64 `[active]`."""
 
+    def __init__(self, spec: KVSpec) -> None:
+        self._group_of = spec.group_of
+        self._masks: dict[int | None, torch.Tensor | None] = {}
+
     @property
     @abstractmethod
     def columns(self) -> torch.Tensor:
         """Which of the tokens they attend to these are themselves, int64 `[active]`, ascending."""
-
-    def __init__(self, spec: KVSpec) -> None:
-        self._group_of = spec.group_of
-        self._masks: dict[int | None, torch.Tensor | None] = {}
 
     def probes(self, layer: int) -> bool:
         """Whether `narrow` needs that layer's keys and values of all active tokens."""

@@ -1,4 +1,4 @@
-"""Background: reads that nobody waits for, on a few threads; what there is no room for is dropped."""
+"""Background: jobs that nobody waits for, on a few threads; what there is no room for is dropped."""
 
 from __future__ import annotations
 

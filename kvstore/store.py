@@ -213,10 +213,13 @@ class KVStore:
             if stopped() or not self._reader.delivered(match.keys[loaded], decoding):
                 break
             loaded += 1
-        self.tier.touch(match.before + match.keys[:loaded])
-        self.metrics.count("chunks_loaded", loaded)
-        self.metrics.count("tokens_loaded", loaded * self.chunk_tokens)
+        self._was_loaded(match, loaded)
         return loaded
+
+    def _was_loaded(self, match: PrefixMatch, num_chunks: int) -> None:
+        self.tier.touch(match.before + match.keys[:num_chunks])
+        self.metrics.count("chunks_loaded", num_chunks)
+        self.metrics.count("tokens_loaded", num_chunks * self.chunk_tokens)
 
     def load_layers(self, match: PrefixMatch, room: KVArray, to: int) -> Iterator[int] | None:
         """The match's first chunk, layer by layer: its frame is read and checked now, and decoded into `room` as the
@@ -233,18 +236,16 @@ class KVStore:
             self.metrics.count("chunks_vanished")
             return None
         layers = self._reader.begin(key, match.start, data, room, to)
-        if layers is None:
-            return None
-        self.tier.touch((*match.before, key))
-        self.metrics.count("chunks_loaded")
-        self.metrics.count("tokens_loaded", self.chunk_tokens)
+        if layers is not None:
+            self._was_loaded(match, 1)
         return layers
 
     def loading_s(self, match: PrefixMatch) -> float:
         """Seconds to expect until the match is loaded, at full quality; 0 for what was not measured yet."""
-        held = self._reader.held(match)
-        quality = next(iter(held[0].num_bytes)) if held else ""
-        return self.cost.loading_s(match.identity.spec.fingerprint(), held, quality, self.chunk_tokens) if held else 0.0
+        if not (held := self._reader.held(match)):
+            return 0.0
+        finest = next(iter(held[0].num_bytes))
+        return self.cost.loading_s(match.identity.spec.fingerprint(), held, finest, self.chunk_tokens)
 
     def _chunks_of(self, kv: KVArray, num_chunks: int) -> list[KVArray]:
         starts = range(0, num_chunks * self.chunk_tokens, self.chunk_tokens)

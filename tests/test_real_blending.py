@@ -1,6 +1,5 @@
 """Passages reused on the real model: exact when all is recomputed, closer the more is, and as the README says."""
 
-import random
 import re
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import torch
 
 from codec import Lossless
 from connectors.hf import CachedModel, spec_of
-from connectors.hf.blend_quality import asked_prompt, compare
+from connectors.hf.blend_quality import compare, reordered
 from connectors.hf.blending import Blender, Blending, sink_of
 from connectors.hf.prompts import passages_of_text, shipped_document
 from kvstore import KVStore, MemoryTier
@@ -27,8 +26,7 @@ def loaded():
 def test_the_more_is_recomputed_the_closer_are_the_answers(loaded):
     model, tokenizer = loaded
     passages = passages_of_text(tokenizer, shipped_document(), 4, 120)
-    orders = [random.Random(number).sample(passages, len(passages)) for number in range(3)]
-    prompts = [asked_prompt(tokenizer, order, "Which powers does the text name?") for order in orders]
+    prompts = reordered(tokenizer, passages, ["Which powers does the text name?"] * 3)
     with KVStore([MemoryTier(1 << 30)], Lossless()) as store:
         identity = store.identity(spec_of(model))
 

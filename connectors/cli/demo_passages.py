@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -35,29 +34,22 @@ def reused_passages(
 
     None when the text is too short for that, or the model cannot be blended.
     """
-    from connectors.hf.blend_quality import asked_prompt, compare  # transformers takes seconds to import
+    from connectors.hf.blend_quality import compare, reordered  # transformers takes seconds to import
     from connectors.hf.blending import Blender, Blending, sink_of
-    from connectors.hf.fusing import require_fusing
-    from connectors.hf.moving import require_movable
     from connectors.hf.prompts import passages_of_text
     from connectors.hf.spec import UnsupportedModel, spec_of
 
-    try:
-        passages = passages_of_text(tokenizer, document, NUM_PASSAGES, PASSAGE_TOKENS)
-        require_movable(model, spec_of(model))
-        require_fusing(model, spec_of(model))
-    except (InvalidRequest, UnsupportedModel, UnsupportedRotary) as error:
-        _log.warning("passages are left out: %s", error)
-        return None
-    orders = [random.Random(number).sample(passages, len(passages)) for number in range(len(questions))]
-    prompts = [asked_prompt(tokenizer, *pair) for pair in zip(orders, questions, strict=True)]
+    ways = {share: Blending(share, share, behind=sink_of(tokenizer)) for share in _SHARES}
     with KVStore([MemoryTier(_STORE_BYTES)], codec) as store:
-        identity = store.identity(spec_of(model))
-
-        def blender(share: float) -> Blender:
-            return Blender(model, store, identity, Blending(share, share, behind=sink_of(tokenizer)))
-
-        found = compare(model, tokenizer, {share: (share, blender(share)) for share in _SHARES}, prompts, step)
+        try:
+            passages = passages_of_text(tokenizer, document, NUM_PASSAGES, PASSAGE_TOKENS)
+            blender = Blender(model, store, store.identity(spec_of(model)), ways[0.0])
+        except (InvalidRequest, UnsupportedModel, UnsupportedRotary) as error:
+            _log.warning("passages are left out: %s", error)
+            return None
+        prompts = reordered(tokenizer, passages, questions)
+        blenders = {share: (share, blender.in_way(way)) for share, way in ways.items()}
+        found = compare(model, tokenizer, blenders, prompts, step)
     tokens = len(prompts[0].layout.token_ids)
     rows = [asdict(point) for point in found.measured.values()]
     return {"codec": codec.id, "passages": len(passages), "tokens": tokens, "full_s": found.full_s, "blended": rows}

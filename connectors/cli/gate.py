@@ -106,7 +106,7 @@ def _show(verdict: Verdict, path: Path) -> None:
     passed = verdict.passed
     if passed is None:
         print_line(f"No share is within a KL of {verdict.bound:g}: this model will not be blended. Written to {path}")
-    elif passed.sooner <= 1:
+    elif not passed.pays:
         print_line(f"{passed.share:.0%} recomputed is close enough, but no sooner: it will not be blended. See {path}")
     else:
         print_line(f"{passed.share:.0%} recomputed is within a KL of {verdict.bound:g}. Written to {path}")

@@ -69,6 +69,12 @@ def asked_prompt(tokenizer: Any, passages: Sequence[str], question: str, answers
     return AskedPrompt(layout, tuple(answers))
 
 
+def reordered(tokenizer: Any, passages: Sequence[str], questions: Sequence[str]) -> list[AskedPrompt]:
+    """Every question behind the same passages, in an order of its own."""
+    orders = (random.Random(number).sample(passages, len(passages)) for number in range(len(questions)))
+    return [asked_prompt(tokenizer, order, question) for order, question in zip(orders, questions, strict=True)]
+
+
 class InFull:
     """A prompt computed in full: its answer, and what the model says of every token of it."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -72,7 +73,7 @@ def passed_gate(directory: Path | None, spec: KVSpec, codec: Codec, device: torc
             "prompts are not blended: %s is of another model, codec, device or selector, or did not pass", path
         )
         return None
-    if passed.sooner <= 1:
+    if not passed.pays:
         _log.warning("prompts are not blended: by %s that is %.2f times as fast as computing", path, passed.sooner)
         return None
     most = max(point.share for point in verdict.measured)
@@ -86,13 +87,19 @@ class Blender:
     """
 
     def __init__(self, model: PreTrainedModel, store: KVStore, identity: Identity, blending: Blending) -> None:
-        require_movable(model, identity.spec)
         require_fusing(model, identity.spec)
+        require_movable(model, identity.spec)
         self.identity = identity
         self._model, self._store, self._spec, self._blending = model, store, identity.spec, blending
         self._library = Library(store, identity, blending.behind)
         self.beside = Background(threads=1, most=_MOST_BESIDE, begin=go_last)
         self.checks = SpotChecks(model, store.metrics, self.beside, blending.bound, blending.checked)
+
+    def in_way(self, blending: Blending) -> Blender:
+        """The same model's segments blended in another way: not tried anew, checked and closed with this one."""
+        other = copy.copy(self)
+        other._blending, other._library = blending, Library(self._store, self.identity, blending.behind)
+        return other
 
     def load(self, request: Request, layout: Layout, match: PrefixMatch) -> Prefix | None:
         """A cache for this request, of one prompt, with all but its last token in place; None when too few tokens are
@@ -132,8 +139,8 @@ class Blender:
 
         `pace` is called before each of the model's passes, and may wait.
         """
-        if self._blending.learns and self.checks.within and self._library.missing(layout):
-            segments = [layout.tokens(segment) for segment in layout.segments]
+        if self._blending.learns and self.checks.within:
+            segments = map(layout.tokens, layout.segments)
             self.beside.submit(partial(deque, self.warm(segments, pace), maxlen=0))
 
     def close(self) -> None:

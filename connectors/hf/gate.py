@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from transformers import PreTrainedModel
@@ -30,9 +31,9 @@ def judge(
 
     The prompts' segments are saved in the store: what the codec loses is part of what is measured.
     """
-    blenders = {
-        share: (share, Blender(model, store, identity, Blending(share, share, selector, behind))) for share in shares
-    }
+    blending = Blending(0.0, 0.0, selector, behind)
+    blender = Blender(model, store, identity, blending)
+    blenders = {share: (share, blender.in_way(replace(blending, share=share, most=share))) for share in shares}
     found = compare(model, tokenizer, blenders, prompts, step)
     return Verdict(
         spec=identity.spec.fingerprint(),
