@@ -31,7 +31,7 @@ class Shares:
     from_layer: int = 1
 
     @classmethod
-    def averaging(cls, share: float, from_layer: int = 2) -> Shares:
+    def averaging(cls, share: float, from_layer: int = 1) -> Shares:
         """So many on average from that layer on: twice as many at first, none at last, or as close to that as it gets.
 
         The deeper the layer, the more a token's KV depends on what stands before it, and the better it shows: who is
