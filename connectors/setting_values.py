@@ -13,12 +13,14 @@ from connectors.byte_size import parse_bytes
 from connectors.codec_choice import AUTO
 
 ALWAYS, SECOND = "always", "second"
-QUOTAS = "quotas"
+QUOTAS, TOKENS = "quotas", "tokens"
+SECRETS = {"sidecar.admin_token", "sidecar.token", TOKENS}
+"""Settings that are never shown."""
 _MAX_CHUNK_TOKENS = 1 << 16
 _MAX_TTL_S = 10**10  # three centuries
 _MAX_BYTES = 64 << 40  # a larger map does not fit into a process's address space
 
-Value = Path | str | int | float | Mapping[str, int]
+Value = Path | str | int | float | Mapping[str, int] | Mapping[str, str]
 
 
 def _text(value: object) -> str:
@@ -71,6 +73,42 @@ def _quotas(value: object) -> dict[str, int]:
     return {_text(tenant): _within(1, _MAX_BYTES, _size(size)) for tenant, size in table.items()}
 
 
+def _tokens(value: object) -> dict[str, str]:
+    """By tenant. A text is JSON, as an environment variable has it."""
+    table = json.loads(value) if isinstance(value, str) else value
+    if not isinstance(table, dict):
+        raise ValueError(value)
+    return {_text(tenant): _token(token) for tenant, token in table.items()}
+
+
+def _token(value: object) -> str:
+    token = _text(value)
+    if token and not (token.isascii() and token.isprintable() and len(token) >= SHORTEST_TOKEN):
+        raise ValueError("a token")
+    return token
+
+
+def _url(value: object) -> str:
+    url = _text(value)
+    if url and not url.startswith(("http://", "https://", "unix:/")):
+        raise ValueError(value)
+    return url.rstrip("/")
+
+
+def _number(low: float, high: float) -> Callable[[object], float]:
+    def parse(value: object) -> float:
+        number = float(value) if isinstance(value, str) else value
+        if isinstance(number, bool) or not isinstance(number, int | float) or not low <= number <= high:
+            raise ValueError(value)
+        return number
+
+    return parse
+
+
+def _port(value: object) -> int:
+    return _within(0, 65535, int(value) if isinstance(value, str) else value)
+
+
 def _size(value: object) -> int:
     return _within(0, _MAX_BYTES, parse_bytes(value) if isinstance(value, str) else value)
 
@@ -81,6 +119,8 @@ def _within(low: int, high: int, value: object) -> int:
     return value
 
 
+SHORTEST_TOKEN = 16
+_TOKEN = f"a text of {SHORTEST_TOKEN} or more printable characters"
 _SIZES = "a number of bytes or a text such as 500MB or 8GiB, from 0 to 64TiB"
 READERS: Mapping[str, tuple[Callable[[object], Value], str]] = {
     "store.path": (_path, "the path of a directory"),
@@ -102,6 +142,16 @@ READERS: Mapping[str, tuple[Callable[[object], Value], str]] = {
     "shared.capacity_bytes": (_size, _SIZES),
     "disk.capacity_bytes": (_size, _SIZES),
     "staging.capacity_bytes": (_size, _SIZES),
+    "sidecar.host": (_text, "the name or address to listen on, or nothing"),
+    "sidecar.port": (_port, "a whole number from 0, for a free one, to 65535"),
+    "sidecar.socket": (_path, "the path of a Unix socket"),
+    "sidecar.admin_token": (_token, _TOKEN),
+    "sidecar.max_frame_bytes": (_size, _SIZES),
+    "sidecar.requests_per_s": (_number(0, 1e9), "a number from 0, for any number, to 1e9"),
+    "sidecar.url": (_url, "http://HOST:PORT, https://HOST:PORT or unix:/PATH"),
+    "sidecar.token": (_token, _TOKEN),
+    "sidecar.timeout_s": (_number(0.01, 600), "a number of seconds from 0.01 to 600"),
+    TOKENS: (_tokens, f"a table of tenants, each with {_TOKEN}"),
     QUOTAS: (_quotas, f"a table of tenants, each with {_SIZES.replace('from 0', 'from 1')}"),
 }
 """Every setting by "table.key", the quotas by their table: how its value is read, and what is allowed."""

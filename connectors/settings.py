@@ -2,8 +2,8 @@
 
 The environment wins over the file, the file over the defaults. The file is the first of $KVSTORE_CONFIG,
 ./kvstore.toml and kvstore/kvstore.toml in $XDG_CONFIG_HOME (~/.config). `capacity_bytes` in table
-`[memory]` and KVSTORE_MEMORY_CAPACITY_BYTES are the same setting; table `[quotas]`, whose keys are tenants, is one
-setting, which KVSTORE_QUOTAS gives as JSON. Nobody else reads either of them.
+`[memory]` and KVSTORE_MEMORY_CAPACITY_BYTES are the same setting; the tables `[quotas]` and `[tokens]`, whose keys are
+tenants, are one setting each, which KVSTORE_QUOTAS and KVSTORE_TOKENS give as JSON. Nobody else reads either of them.
 """
 
 from __future__ import annotations
@@ -23,9 +23,17 @@ import torch
 
 from codec import KVSpec, UnknownCodec
 from connectors.codec_choice import AUTO, choose_codec
-from connectors.setting_values import ALWAYS, QUOTAS, READERS, SECOND, Value
+from connectors.setting_tables import (
+    DeviceSettings,
+    DiskSettings,
+    MemorySettings,
+    SharedSettings,
+    SidecarSettings,
+    StagingSettings,
+    StoreSettings,
+)
+from connectors.setting_values import QUOTAS, READERS, SECOND, SECRETS, TOKENS, Value
 from kvstore import (
-    DEFAULT_CHUNK_TOKENS,
     AlwaysLoad,
     CostModel,
     DeviceTier,
@@ -41,69 +49,8 @@ from kvstore import (
 
 PREFIX = "KVSTORE_"
 _OTHER_VARIABLES = ("KVSTORE_CONFIG", "KVSTORE_DATA", "KVSTORE_REQUIRE_REAL_MODEL")  # the last two are the tests'
-_FILES = {"store.path", "store.profile", "store.profile_directory", "shared.path"}
+_FILES = {"store.path", "store.profile", "store.profile_directory", "shared.path", "sidecar.socket"}
 _MEMORY_BYTES, _DISK_BYTES = 4 << 30, 20 << 30  # what the defaults never exceed
-
-
-@dataclass(frozen=True)
-class StoreSettings:
-    path: Path
-    """Directory of the disk tier."""
-    chunk_tokens: int = DEFAULT_CHUNK_TOKENS
-    codec: str = AUTO
-    """`auto`: `transform` where the model's profile is at hand, else `lossless` (see codec_choice.py)."""
-    profile: str = ""
-    """File of the profile to code with, whatever model it was calibrated on; empty looks in the directory."""
-    profile_directory: Path | None = None
-    """Where `kvstore calibrate` leaves profiles, one file for each model, and stores look for theirs."""
-    quality: str = "balanced"
-    """One of the profile's levels: what `transform` may lose."""
-    tenant: str = ""
-    """Salt of every key: nothing is found across tenants."""
-    load: str = AUTO
-    """`auto`: what is expected to be sooner loaded than computed, as measured; `always`: whatever is held."""
-    save_queue_bytes: int = 1 << 30
-    """KV that may wait to be saved; what comes on top is dropped and counted. 0 saves nothing."""
-    admission: str = ALWAYS
-    """What goes below the memory tier: `always` everything, `second` what is used or saved a second time."""
-    ttl_s: float = 0
-    """How long what is saved is kept at most; 0 for ever."""
-    target_ttft_s: float = 0
-    """Progressive frames are read at the finest quality that has the first token come in that time; 0: at the full."""
-
-
-@dataclass(frozen=True)
-class MemorySettings:
-    capacity_bytes: int
-    """0 leaves the tier out."""
-
-
-@dataclass(frozen=True)
-class DeviceSettings:
-    capacity_bytes: int = 0
-    """0 leaves the tier out."""
-    device: str = AUTO
-    """Whose memory: `auto` is `cuda` where there is one, else `cpu`."""
-
-
-@dataclass(frozen=True)
-class SharedSettings:
-    path: Path = Path(f"/dev/shm/kvstore-{os.getuid()}")
-    """Directory in memory (tmpfs): what lies there outlives the process, and others on the host read it."""
-    capacity_bytes: int = 0
-    """0 leaves the tier out."""
-
-
-@dataclass(frozen=True)
-class DiskSettings:
-    capacity_bytes: int
-    """0 leaves the tier out."""
-
-
-@dataclass(frozen=True)
-class StagingSettings:
-    capacity_bytes: int = 1 << 30
-    """KV on its way between vLLM's workers and the store; what does not fit is computed, or not saved."""
 
 
 @dataclass(frozen=True)
@@ -114,8 +61,11 @@ class Settings:
     shared: SharedSettings = field(default_factory=SharedSettings)
     staging: StagingSettings = field(default_factory=StagingSettings)
     device: DeviceSettings = field(default_factory=DeviceSettings)
+    sidecar: SidecarSettings = field(default_factory=SidecarSettings)
     quotas: Mapping[str, int] = field(default_factory=dict)
     """Bytes that each tier keeps of a tenant at most; one that is not named has the whole tier."""
+    tokens: Mapping[str, str] = field(default_factory=dict)
+    """What each tenant sends to the sidecar, to be given its own frames and no others."""
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
     """Where each value came from, by "table.key": "default", the file's path or the variable's name."""
 
@@ -156,7 +106,9 @@ def load_settings(
         SharedSettings(**_table("shared", values)),
         StagingSettings(**_table("staging", values)),
         DeviceSettings(**_table("device", values)),
+        SidecarSettings(**_table("sidecar", values)),
         values.get(QUOTAS, {}),
+        values.get(TOKENS, {}),
         {name: given[name][1] if name in given else "default" for name in READERS},
     )
 
@@ -221,7 +173,7 @@ def _open_tiers(settings: Settings, metrics: Metrics, writes: bool) -> list[Tier
     for name, (path, capacity_bytes) in directories.items():
         if capacity_bytes:
             tiers.append(open_disk(path, capacity_bytes, metrics, settings.quotas, writes))
-            tiers[-1].name = name
+            tiers[-1].name, tiers[-1].durable = name, name == "disk" and tiers[-1].durable
     return tiers
 
 
@@ -279,8 +231,8 @@ def _from_tables(tables: Mapping[str, Any], origin: str) -> dict[str, tuple[obje
         known = {name.split(".")[0] for name in READERS}
         if table not in known or not isinstance(entries, dict):
             raise InvalidRequest(f"{origin}: [{table}] is not a table of settings{_nearest(table, known)}")
-        if table == QUOTAS:
-            given[QUOTAS] = entries, origin
+        if table in READERS:
+            given[table] = entries, origin
             continue
         for key, value in entries.items():
             name = f"{table}.{key}"
@@ -313,7 +265,8 @@ def _checked(name: str, value: object, origin: str) -> Any:
     try:
         return parse(value)
     except (ValueError, RuntimeError, UnknownCodec) as error:  # RuntimeError: ~name of nobody
-        raise InvalidRequest(f"{name} is {value!r} (from {origin}); allowed is {allowed}") from error
+        given = "not one that is taken" if name in SECRETS else repr(value)
+        raise InvalidRequest(f"{name} is {given} (from {origin}); allowed is {allowed}") from error
 
 
 def _table(table: str, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -61,6 +61,8 @@ class DiskTier(DiskReader):
     Who goes first: what has expired, then what was used longest ago, of what no chunk that is held needs.
     """
 
+    durable = True
+
     def __init__(
         self,
         path: Path | str,
@@ -163,7 +165,7 @@ class DiskTier(DiskReader):
 
         `num_before` chunks of the prompt stand before the group.
         """
-        keep, now_s = set(prompt), self._clock()
+        keep, now_s = {*prompt, *self.spared}, self._clock()
         sizes = [len(frame) for _, frame in group if len(frame) <= self._budget.capacity_bytes]
         num_bytes = sum(map(record_bytes, sizes))
         make_space(self._log, num_bytes, self._limit_bytes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from kvstore.disk_index import DiskIndex
@@ -12,10 +13,12 @@ from kvstore.errors import TierUnavailable
 from kvstore.index_rows import Located
 from kvstore.key import ChunkKey
 from kvstore.profile_files import ProfileFiles
+from kvstore.segment_record import PAGE_BYTES
 from kvstore.segments import Segments
-from kvstore.tier import Entry, ReadOnlyTier
+from kvstore.tier import Entry, InFile, ReadOnlyTier
 
 _log = logging.getLogger(__name__)
+_DIGESTS = 1 << 16  # of the frames asked for last
 
 
 class DiskReader(ReadOnlyTier):
@@ -35,6 +38,7 @@ class DiskReader(ReadOnlyTier):
         self._path, self._index, self._clock = path, index, clock
         self._segments = Segments(self._path / "segments")
         self._profiles = ProfileFiles(self._path / "profiles")
+        self._digest = lru_cache(_DIGESTS)(self._segments.digest)
         self._rejected: dict[ChunkKey, dict[str, str | float]] = {}
 
     def match(self, keys: Sequence[ChunkKey]) -> int:
@@ -89,6 +93,20 @@ class DiskReader(ReadOnlyTier):
             return None
         path = self._segments.path(located.place.segment).relative_to(self._path)
         return f"{path} at {located.place.offset}"
+
+    def in_file(self, key: ChunkKey) -> InFile | None:
+        """Reads the page before the frame, unless it was asked for lately."""
+        located = self._find(key)
+        if located is None:
+            return None
+        place, size_bytes = located.place, located.entry.size_bytes
+        try:
+            digest = self._digest(place, key, size_bytes)
+        except OSError as error:
+            raise TierUnavailable(f"{self._path} cannot be read: {error}") from error
+        if digest is None:
+            return None
+        return InFile(self._segments.path(place.segment), place.offset + PAGE_BYTES, size_bytes, digest)
 
     def entries(self) -> Iterator[Entry]:
         now_s = self._clock()

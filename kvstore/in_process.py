@@ -60,7 +60,7 @@ class InProcessTier(Tier, Generic[Kept]):
         self, entries: Sequence[tuple[ChunkKey, Frame]], prefix: Sequence[ChunkKey] = (), terms: Terms = NO_TERMS
     ) -> int:
         prompt, stored = [*prefix, *(key for key, _ in entries)], len(prefix)
-        keep, now_s = set(prompt), self._clock()
+        keep, now_s = {*prompt, *self.spared}, self._clock()
         ready = [(key, len(frame), self._keeping(frame)) for key, frame in entries]
         with self._lock:
             for key, size_bytes, keeping in ready:

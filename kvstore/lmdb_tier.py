@@ -194,7 +194,7 @@ class LmdbTier(Tier):
         `num_before` chunks of the prompt stand before the group. The ledger is not locked while the disk
         works, so a match never waits for it.
         """
-        keep, now_s, reserved_bytes = set(prompt), self._clock(), 0
+        keep, now_s, reserved_bytes = {*prompt, *self.spared}, self._clock(), 0
         put: list[tuple[Entry, Frame]] = []
         victims: list[ChunkKey] = []
         with self._lock:

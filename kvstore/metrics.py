@@ -24,6 +24,7 @@ NAMES = {
     "chunks_vanished": "chunks matched and gone when they were loaded",
     "chunks_corrupt": "chunks that failed a check and were quarantined",
     "profiles_missing": "chunks not decoded because their profile was not to be had",
+    "chunks_not_written": "chunks kept in the fastest tier alone, because too much waited to be written below it",
     "chunks_evicted": "chunks dropped to keep a byte budget",
     "device_out_of_memory": "chunks for which the device had no memory left, within the device tier's budget",
     "requests_bypassed": "requests the connector declined to serve from the store",
@@ -31,6 +32,8 @@ NAMES = {
     "tier_skipped": "calls not made because the tier kept failing",
     "breakers_opened": "times a tier failed so often that it was not asked for a while",
     "chunks_prefetched": "chunks copied to the fastest tier before they were asked for",
+    "frames_given": "frames the sidecar gave away",
+    "frames_missed": "frames the sidecar was asked for and did not hold",
     "prefetches_dropped": "reads in the background dropped because too many were under way",
 }
 

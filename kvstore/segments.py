@@ -65,6 +65,11 @@ class Segments:
         header, payload = found
         return payload if checksum(payload) == header.payload_xxh3 else None
 
+    def digest(self, place: Place, key: ChunkKey, size_bytes: int) -> bytes | None:
+        """XXH3-128 of the frame recorded there, as its header has it; None as `read`."""
+        found = self._begun(place, key, size_bytes, 0)
+        return None if found is None else found[0].payload_xxh3
+
     def peek(self, place: Place, key: ChunkKey, size_bytes: int, num_bytes: int) -> memoryview | None:
         """The first `num_bytes` of a frame, unchecked: its payload's checksum is over all of it."""
         found = self._begun(place, key, size_bytes, min(num_bytes, size_bytes))

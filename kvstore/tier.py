@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -44,6 +45,20 @@ class Entry:
     pinned: bool = False
 
 
+@dataclass(frozen=True)
+class InFile:
+    """Where a frame's bytes lie for another process of this host: [offset, offset + size_bytes) of a file.
+
+    What is dropped afterwards is gone from there, or overwritten: whoever reads compares the checksum.
+    """
+
+    path: Path
+    offset: int
+    size_bytes: int
+    xxh3: bytes
+    """XXH3-128 of the frame, 16 bytes, big-endian as its digest is."""
+
+
 class Tier(ABC):
     """Frames by key, within a byte budget. Safe in threads.
 
@@ -53,6 +68,10 @@ class Tier(ABC):
     """
 
     name: str
+    durable = False
+    """Whether what `put` acknowledges outlives the process, and a loss of power."""
+    spared: Iterable[ChunkKey] = ()
+    """Keys that are not dropped to make room either; whoever sets it may change what it iterates over."""
 
     @abstractmethod
     def match(self, keys: Sequence[ChunkKey]) -> int:
@@ -120,6 +139,10 @@ class Tier(ABC):
 
     def where(self, key: ChunkKey) -> str | None:
         """Where in the tier a frame lies, for people to read; None when it is not held, or that says nothing."""
+        return None
+
+    def in_file(self, key: ChunkKey) -> InFile | None:
+        """Where another process finds the frame; None when it is not held, or lies in no file. Reads no frame."""
         return None
 
     @property

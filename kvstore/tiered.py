@@ -19,7 +19,7 @@ from kvstore.guard import Guard
 from kvstore.key import ChunkKey
 from kvstore.metrics import Metrics
 from kvstore.send_down import SendDown
-from kvstore.tier import NO_TERMS, Entry, Frame, Terms, Tier
+from kvstore.tier import NO_TERMS, Entry, Frame, InFile, Terms, Tier
 
 Read = TypeVar("Read", memoryview, DeviceFrame)
 
@@ -119,14 +119,34 @@ class Tiers(Tier):
         self, entries: Sequence[tuple[ChunkKey, Frame]], prefix: Sequence[ChunkKey] = (), terms: Terms = NO_TERMS
     ) -> int:
         """How many leading frames the tier that took most of them holds."""
-        at_once = self.tiers if self._admission is None else self.tiers[:1]
-        stored = max((self._ask(tier, 0, tier.put, entries, prefix, terms) for tier in at_once), default=0)
-        if self._admission is None or not entries:
-            return stored
+        stored = self.put_fastest(entries, prefix, terms)
+        return max(stored, self.put_below(entries, prefix, terms))
+
+    def put_fastest(
+        self, entries: Sequence[tuple[ChunkKey, Frame]], prefix: Sequence[ChunkKey] = (), terms: Terms = NO_TERMS
+    ) -> int:
+        """The first half of `put`: how many leading frames the fastest tier took."""
+        return sum(self._ask(tier, 0, tier.put, entries, prefix, terms) for tier in self.tiers[:1])
+
+    def put_below(
+        self, entries: Sequence[tuple[ChunkKey, Frame]], prefix: Sequence[ChunkKey] = (), terms: Terms = NO_TERMS
+    ) -> int:
+        """The other half: how many leading frames one of the other tiers holds."""
+        if self._admission is None:
+            return max((self._ask(tier, 0, tier.put, entries, prefix, terms) for tier in self.tiers[1:]), default=0)
+        if not entries:
+            return 0
         keys = [key for key, _ in entries]
         num_admitted = self._admission.admitted(keys)
         num_below = self._send_down([*prefix, *keys], len(prefix), num_admitted, dict(entries), terms)
-        return max(stored, num_below - len(prefix))
+        return max(num_below - len(prefix), 0)
+
+    def put_durably(
+        self, entries: Sequence[tuple[ChunkKey, Frame]], prefix: Sequence[ChunkKey] = (), terms: Terms = NO_TERMS
+    ) -> int:
+        """To every tier, admitted or not: how many leading frames one took in which they outlive a loss of power."""
+        stored = [(tier.durable, self._ask(tier, 0, tier.put, entries, prefix, terms)) for tier in self.tiers]
+        return max((taken for durable, taken in stored if durable), default=0)
 
     def delete(self, key: ChunkKey) -> bool:
         held = [self._ask(tier, False, tier.delete, key) for tier in self.tiers]
@@ -142,6 +162,13 @@ class Tiers(Tier):
     def pin(self, keys: Sequence[ChunkKey], pinned: bool = True) -> int:
         """In every tier; what is promoted later is not pinned there. Returns the most that one tier holds."""
         return max((self._ask(tier, 0, tier.pin, keys, pinned) for tier in self.tiers), default=0)
+
+    def in_file(self, key: ChunkKey) -> InFile | None:
+        """Of the fastest tier that has it in one."""
+        for tier in self.tiers:
+            if (found := self._ask(tier, None, tier.in_file, key)) is not None:
+                return found
+        return None
 
     def entry(self, key: ChunkKey) -> Entry | None:
         """Of the fastest tier that holds it."""

@@ -10,7 +10,7 @@ from connectors.byte_size import format_bytes
 from connectors.cli.options import JsonOption
 from connectors.cli.output import print_json, print_line, print_table
 from connectors.codec_choice import AUTO
-from connectors.setting_values import Value
+from connectors.setting_values import SECRETS, Value
 from connectors.settings import load_settings, variable_of
 
 
@@ -30,7 +30,7 @@ def config(as_json: JsonOption = False) -> None:
     settings = load_settings()
     values = settings.values()
     if as_json:
-        plain = {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
+        plain = {name: _plain(name, value) for name, value in values.items()}
         print_json({name: {"value": value, "from": settings.origins[name]} for name, value in plain.items()})
         return
     print_table(
@@ -43,7 +43,15 @@ def config(as_json: JsonOption = False) -> None:
     print_line('or memory.capacity_bytes = "8GiB" in kvstore.toml.')
 
 
+def _plain(name: str, value: Value) -> object:
+    if name in SECRETS:
+        return bool(value)
+    return str(value) if isinstance(value, Path) else value
+
+
 def _shown(name: str, value: Value) -> str:
+    if name in SECRETS:
+        return "set" if value else "not set"
     if isinstance(value, Mapping):
         return (
             ", ".join(

@@ -18,6 +18,7 @@ from connectors.cli.gate import gate
 from connectors.cli.importing import import_chunks
 from connectors.cli.ls import ls
 from connectors.cli.pin import pin, unpin
+from connectors.cli.serve import serve
 from connectors.cli.show import show
 from connectors.cli.top import top
 from connectors.cli.verify import verify
@@ -51,6 +52,7 @@ app = typer.Typer(
     ),
 )
 app.command("demo")(demo)
+app.command("serve")(serve)
 app.command("config")(config)
 app.command("ls")(ls)
 app.command("show")(show)

@@ -1,0 +1,98 @@
+"""The tables of settings, each a small frozen dataclass with its defaults."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from connectors.codec_choice import AUTO
+from connectors.setting_values import ALWAYS
+from kvstore import DEFAULT_CHUNK_TOKENS
+
+
+@dataclass(frozen=True)
+class StoreSettings:
+    path: Path
+    """Directory of the disk tier."""
+    chunk_tokens: int = DEFAULT_CHUNK_TOKENS
+    codec: str = AUTO
+    """`auto`: `transform` where the model's profile is at hand, else `lossless` (see codec_choice.py)."""
+    profile: str = ""
+    """File of the profile to code with, whatever model it was calibrated on; empty looks in the directory."""
+    profile_directory: Path | None = None
+    """Where `kvstore calibrate` leaves profiles, one file for each model, and stores look for theirs."""
+    quality: str = "balanced"
+    """One of the profile's levels: what `transform` may lose."""
+    tenant: str = ""
+    """Salt of every key: nothing is found across tenants."""
+    load: str = AUTO
+    """`auto`: what is expected to be sooner loaded than computed, as measured; `always`: whatever is held."""
+    save_queue_bytes: int = 1 << 30
+    """KV that may wait to be saved; what comes on top is dropped and counted. 0 saves nothing."""
+    admission: str = ALWAYS
+    """What goes below the memory tier: `always` everything, `second` what is used or saved a second time."""
+    ttl_s: float = 0
+    """How long what is saved is kept at most; 0 for ever."""
+    target_ttft_s: float = 0
+    """Progressive frames are read at the finest quality that has the first token come in that time; 0: at the full."""
+
+
+@dataclass(frozen=True)
+class MemorySettings:
+    capacity_bytes: int
+    """0 leaves the tier out."""
+
+
+@dataclass(frozen=True)
+class DeviceSettings:
+    capacity_bytes: int = 0
+    """0 leaves the tier out."""
+    device: str = AUTO
+    """Whose memory: `auto` is `cuda` where there is one, else `cpu`."""
+
+
+@dataclass(frozen=True)
+class SharedSettings:
+    path: Path = Path(f"/dev/shm/kvstore-{os.getuid()}")
+    """Directory in memory (tmpfs): what lies there outlives the process, and others on the host read it."""
+    capacity_bytes: int = 0
+    """0 leaves the tier out."""
+
+
+@dataclass(frozen=True)
+class DiskSettings:
+    capacity_bytes: int
+    """0 leaves the tier out."""
+
+
+@dataclass(frozen=True)
+class StagingSettings:
+    capacity_bytes: int = 1 << 30
+    """KV on its way between vLLM's workers and the store; what does not fit is computed, or not saved."""
+
+
+@dataclass(frozen=True)
+class SidecarSettings:
+    host: str = "127.0.0.1"
+    """Where `kvstore serve` listens; empty: on its Unix socket alone."""
+    port: int = 8470
+    """0: one that is free."""
+    socket: Path = field(default_factory=lambda: runtime_directory() / "sidecar.sock")
+    admin_token: str = ""
+    """Who sends it may do everything; without it, and without [tokens], everybody on this host may."""
+    max_frame_bytes: int = 256 << 20
+    requests_per_s: float = 0
+    """Of each caller, and twice as many at once; 0 for any number."""
+    url: str = ""
+    """Of the sidecar that engines use instead of a disk tier of their own: http://HOST:PORT or unix:PATH."""
+    token: str = ""
+    """What they send it."""
+    timeout_s: float = 2.0
+    """For one call of theirs; after that the engine computes."""
+
+
+def runtime_directory() -> Path:
+    """Where this user's sockets lie: gone with the next start of the machine."""
+    named = os.environ.get("XDG_RUNTIME_DIR", "")
+    return Path(named) / "kvstore" if Path(named).is_absolute() else Path(f"/tmp/kvstore-{os.getuid()}")

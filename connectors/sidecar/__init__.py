@@ -1,0 +1,1 @@
+"""The sidecar: one HTTP service beside the engines, over one store directory."""

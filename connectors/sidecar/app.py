@@ -1,0 +1,44 @@
+"""The application: routes put together. Nothing is opened here, and nothing runs yet."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from connectors.sidecar import frame_routes, health_routes, problems, prompt_routes
+from connectors.sidecar.context import Context
+from connectors.sidecar.schemas import ProblemBody
+
+_DESCRIPTION = """KV caches of prompts, kept and given back by chunk: see the README.
+
+A frame is one encoded chunk; its key is its address. `match` says how many of a prompt's leading chunks are held.
+Whoever shares this host reads frames where they lie (`descriptors`); others get their bytes. All is checked
+by whoever receives it: `Kvstore-Xxh3` is the XXH3-128 of a body. Errors are `application/problem+json`, and their
+`code` does not change."""
+
+
+def create_app(context: Context) -> FastAPI:
+    """The service's application. The context's service is closed by whoever opened it."""
+    app = FastAPI(title="kvstore sidecar", version="1", description=_DESCRIPTION, docs_url=None, redoc_url=None)
+    app.state.context = context
+    problems.install(app)
+    for router in (health_routes.router, frame_routes.router, prompt_routes.router):
+        app.include_router(router)
+    _describe_problems(app)
+    return app
+
+
+def _describe_problems(app: FastAPI) -> None:
+    """What problems look like, in the OpenAPI description; FastAPI's own shape of errors, which nobody sees, goes."""
+    describe = app.openapi
+
+    def openapi() -> dict[str, object]:
+        if app.openapi_schema is None:
+            described = describe()
+            schemas = described.setdefault("components", {}).setdefault("schemas", {})
+            schemas["ProblemBody"] = ProblemBody.model_json_schema()
+            for name in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(name, None)
+        assert app.openapi_schema is not None
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]

@@ -1,0 +1,42 @@
+"""Opening: the service that settings describe, over the store that they describe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from connectors.settings import Settings, build_store
+from connectors.sidecar.callers import Tokens
+from connectors.sidecar.context import Context
+from connectors.sidecar.limits import Bodies, Rates
+from connectors.sidecar.service import Service
+from kvstore import DiskReader, DiskTier, InvalidRequest, KVStore
+
+_ALL_BODIES_BYTES = 1 << 30
+
+
+@contextmanager
+def open_context(settings: Settings) -> Iterator[Context]:
+    """Open until the `with` is left; what waits to be written is written then.
+
+    Raises InvalidRequest when another process writes the store's directory, or a token is not one, and
+    TierUnavailable when the directory cannot be opened.
+    """
+    sidecar = settings.sidecar
+    tokens = Tokens(sidecar.admin_token, settings.tokens)
+    with build_store(settings) as store:
+        _require_writing(store)
+        service = Service(store.tier, store.metrics)
+        try:
+            bodies = Bodies(sidecar.max_frame_bytes, max(_ALL_BODIES_BYTES, sidecar.max_frame_bytes))
+            yield Context(service, tokens, Rates(sidecar.requests_per_s), bodies)
+        finally:
+            service.close()
+
+
+def _require_writing(store: KVStore) -> None:
+    for tier in store.tier.tiers:
+        if isinstance(tier, DiskReader) and not isinstance(tier, DiskTier):
+            raise InvalidRequest(
+                "another process writes the store's directory: stop it, or have it use this service, with sidecar.url"
+            )

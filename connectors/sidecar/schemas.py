@@ -1,0 +1,135 @@
+"""What the routes take and answer, as JSON."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from kvstore.leases import LONGEST_LEASE_S
+
+Key = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
+"""A chunk's key: 64 hex digits."""
+MOST_KEYS = 1 << 14
+_MOST_S = 10**10
+Keys = Annotated[list[Key], Field(max_length=MOST_KEYS, description="A prompt's chunks, the first one first.")]
+Tenant = Annotated[str, StringConstraints(max_length=1024)]
+LeaseS = Annotated[float, Field(ge=0, le=LONGEST_LEASE_S, description="For how long they stay; 0: no lease.")]
+
+
+class Given(BaseModel):
+    """What is sent to us: nothing that is not known is taken."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class ProblemBody(BaseModel):
+    """RFC 9457, with a code that does not change."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+
+
+class KeyList(Given):
+    keys: Keys
+
+
+class MatchRequest(Given):
+    keys: Keys
+    lease_s: LeaseS = 0.0
+
+
+class Run(BaseModel):
+    tier: str
+    chunks: int
+
+
+class LeaseBody(BaseModel):
+    id: str
+    seconds: float = Field(description="For which the frames stay from now on, though there be no room for others.")
+
+
+class MatchAnswer(BaseModel):
+    held: int = Field(description="How many leading chunks are held.")
+    runs: list[Run] = Field(description="Of which tier, in their order.")
+    lease: LeaseBody | None = Field(None, description="Null where none was asked for, or too much is leased.")
+
+
+class Descriptor(BaseModel):
+    """Where a frame lies: bytes [offset, offset + size_bytes) of a file, and the XXH3-128 of them."""
+
+    key: str
+    path: str
+    offset: int
+    size_bytes: int
+    xxh3: str
+
+
+class DescriptorAnswer(MatchAnswer):
+    frames: list[Descriptor | None] = Field(description="Of the chunks held; null: it lies in no file, get its body.")
+
+
+class PutAnswer(BaseModel):
+    stored: int = Field(description="How many leading frames were kept.")
+    durable: bool = Field(description="Whether these outlive a loss of power.")
+
+
+class PinRequest(KeyList):
+    pinned: bool = True
+
+
+class DeleteRequest(Given):
+    """Chunks by key, or all that fit every filter; what lies behind them goes along."""
+
+    keys: Annotated[list[Key], Field(max_length=MOST_KEYS)] | None = None
+    prefix: Key | None = Field(None, description="This chunk and all behind it.")
+    tenant: Tenant | None = None
+    unused_for_s: Annotated[float, Field(ge=0, le=_MOST_S)] | None = None
+    older_than_s: Annotated[float, Field(ge=0, le=_MOST_S)] | None = None
+    everything: bool = Field(False, description="Said where no filter is given.")
+    pinned: bool = Field(False, description="Pinned chunks too; without it they stay.")
+    dry_run: bool = False
+
+
+class DeleteAnswer(BaseModel):
+    chunks: int
+    size_bytes: int
+    deleted: bool
+
+
+class Held(BaseModel):
+    held: int = Field(description="How many leading chunks are held.")
+
+
+class Accepted(BaseModel):
+    accepted: int = Field(description="How many leading chunks will be looked at; the rest is dropped.")
+
+
+class LeaseRequest(Given):
+    lease_s: Annotated[float, Field(gt=0, le=LONGEST_LEASE_S)]
+
+
+class QuarantineRequest(Given):
+    key: Key
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=500)]
+
+
+class EntryBody(BaseModel):
+    """What is remembered of a frame. Times are Unix seconds; null for never."""
+
+    key: str
+    size_bytes: int
+    parent: str | None
+    tenant: str
+    pinned: bool
+    saved_at_s: float
+    used_at_s: float
+    expires_at_s: float | None
+    hits: int
+
+
+class Status(BaseModel):
+    status: str

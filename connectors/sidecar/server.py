@@ -1,0 +1,128 @@
+"""Server: uvicorn over an address and a Unix socket, until it is told to end; then what is under way is finished."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import resource
+import socket
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+
+from connectors.sidecar.app import create_app
+from connectors.sidecar.context import Context
+from connectors.sidecar.protocol import Protocol
+from kvstore import InvalidRequest
+
+_BACKLOG, _SEND_BYTES = 2048, 4 << 20
+_DRAIN_S = 20
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where to listen: `port` 0 is one that is free; no host, or no socket, leaves that out."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    socket: Path | None = None
+
+
+class Server(uvicorn.Server):
+    """Serves a context. Says that it drains as soon as it is told to end."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        config = uvicorn.Config(
+            create_app(context),
+            http=Protocol,
+            loop="uvloop",
+            ws="none",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=_DRAIN_S,
+        )
+        super().__init__(config)
+
+    def handle_exit(self, sig: int, frame: object) -> None:
+        self._context.draining = True
+        super().handle_exit(sig, frame)  # type: ignore[arg-type]
+
+
+def listen(address: Address, has_tokens: bool) -> list[socket.socket]:
+    """The sockets, bound. Raises InvalidRequest where an address is not to be had, or open to others without tokens."""
+    _raise_file_limit()
+    sockets = []
+    if address.host:
+        if not has_tokens and not _is_loopback(address.host):
+            raise InvalidRequest(
+                f"sidecar.host is {address.host}, which other machines reach, and no token is set: set "
+                "sidecar.admin_token or [tokens], or listen on 127.0.0.1"
+            )
+        sockets.append(_bound(address))
+    if address.socket is not None:
+        sockets.append(_bound_at(address.socket))
+    if not sockets:
+        raise InvalidRequest("there is nowhere to listen: set sidecar.host or sidecar.socket")
+    return sockets
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _bound(address: Address) -> socket.socket:
+    try:
+        family, _, _, _, where = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BYTES)
+        listening.bind(where)
+    except OSError as error:
+        raise InvalidRequest(f"{address.host}:{address.port} cannot be listened on: {error.strerror}") from error
+    listening.listen(_BACKLOG)
+    return listening
+
+
+def _bound_at(path: Path) -> socket.socket:
+    """Of this user alone. What a service that was killed left there is removed; one that lives is not disturbed."""
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
+            _require_dead(path)
+            path.unlink()
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        before = os.umask(0o177)
+        try:
+            listening.bind(str(path))
+        finally:
+            os.umask(before)
+        listening.listen(_BACKLOG)
+    except OSError as error:
+        listening.close()
+        raise InvalidRequest(f"sidecar.socket {path} cannot be listened on: {error.strerror or error}") from error
+    return listening
+
+
+def _require_dead(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return
+    raise InvalidRequest(f"another service listens on {path}: stop it, or set sidecar.socket")
+
+
+def _raise_file_limit() -> None:
+    """A connection is a file: as many as may be."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

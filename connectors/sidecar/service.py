@@ -1,0 +1,190 @@
+"""Service: one store's tiers for many callers. Each sees, changes and deletes its own tenant's frames alone."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+from codec import CorruptFrame, read_header
+from connectors.sidecar.callers import Caller
+from connectors.sidecar.problems import Problem
+from kvstore import ChunkKey, ChunkTree, Entry, EntryFilter, InvalidRequest, Metrics, Terms, Tiers
+from kvstore.leases import Lease, Leases
+from kvstore.tier import Frame, InFile
+from kvstore.write_behind import WriteBehind
+
+_FLUSH_S = 30.0  # what waits to be written below is waited for before it is deleted
+
+
+@dataclass(frozen=True)
+class Matched:
+    """The leading keys held, run by run of one tier, and the lease on them."""
+
+    held: int
+    runs: list[tuple[str, int]]
+    lease: Lease | None = None
+
+
+@dataclass(frozen=True)
+class Put:
+    """How many leading frames were kept, and whether they outlive a loss of power."""
+
+    stored: int
+    durable: bool
+
+
+def require_frame(key: ChunkKey, frame: Frame) -> None:
+    """Raises CorruptFrame unless these bytes have the sound header of a frame of that key and length.
+
+    The sections' own checksums are whoever decodes them's.
+    """
+    header = read_header(frame)
+    if header.key != str(key):
+        raise CorruptFrame(f"the body is the frame of chunk {header.key[:12]}")
+    if header.num_bytes != len(frame):
+        raise CorruptFrame(f"the body is {len(frame)} bytes long, its frame {header.num_bytes}")
+
+
+class Service:
+    """Safe in threads. What it is asked may wait for a disk, but for `match` and `entry`."""
+
+    def __init__(
+        self,
+        tiers: Tiers,
+        metrics: Metrics,
+        check: Callable[[ChunkKey, Frame], None] = require_frame,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`check` raises CorruptFrame on what is not to be stored."""
+        self.tiers, self.metrics, self.leases = tiers, metrics, Leases()
+        self.behind = WriteBehind(tiers, metrics)
+        self._check, self._clock = check, clock
+        for tier in tiers.tiers:
+            tier.spared = self.leases
+
+    def match(self, caller: Caller, keys: Sequence[ChunkKey], lease_s: float = 0.0) -> Matched:
+        """Raises InvalidRequest on a lease that is too long."""
+        runs = self.tiers.runs(keys)
+        held = sum(more for _, more in runs)
+        if not caller.is_admin:
+            held = next((index for index, key in enumerate(keys[:held]) if self.entry(caller, key) is None), held)
+            runs = _first(runs, held)
+        lease = self.leases.grant(keys[:held], lease_s, caller.name) if lease_s and held else None
+        return Matched(held, runs, lease)
+
+    def entry(self, caller: Caller, key: ChunkKey) -> Entry | None:
+        entry = self.tiers.entry(key)
+        return entry if entry is not None and caller.sees(entry) else None
+
+    def get(self, caller: Caller, key: ChunkKey) -> memoryview | None:
+        if not caller.is_admin and self.entry(caller, key) is None:
+            return None
+        return self.tiers.get(key)
+
+    def at_hand(self, caller: Caller, key: ChunkKey) -> memoryview | None:
+        """The frame if it can be had without waiting: from memory."""
+        fastest = self.tiers.tiers[0]
+        if fastest.name != "memory" or (not caller.is_admin and self.entry(caller, key) is None):
+            return None
+        return fastest.get(key)
+
+    def in_files(self, caller: Caller, keys: Sequence[ChunkKey]) -> list[InFile | None]:
+        return [None if self.entry(caller, key) is None else self.tiers.in_file(key) for key in keys]
+
+    def put(
+        self,
+        tenant: str,
+        entries: Sequence[tuple[ChunkKey, Frame]],
+        parent: ChunkKey | None = None,
+        ttl_s: float = 0.0,
+        durable: bool = False,
+    ) -> Put:
+        """A prompt's frames one behind the other, the first behind `parent`. Not durable: when a memory tier has them.
+
+        A frame that another tenant holds stays that tenant's, and is declined. Raises CorruptFrame.
+        """
+        for key, frame in entries:
+            self._check(key, frame)
+        held = map(self.tiers.entry, (key for key, _ in entries))
+        own = next(
+            (index for index, entry in enumerate(held) if entry is not None and entry.terms.tenant != tenant),
+            len(entries),
+        )
+        prefix = [parent] if parent is not None else []
+        terms = Terms(tenant, self._clock() + ttl_s if ttl_s else math.inf)
+        if durable:
+            return Put(self.tiers.put_durably(entries[:own], prefix, terms), True)
+        return Put(self.behind.put(entries[:own], prefix, terms), False)
+
+    def delete(self, caller: Caller, keys: Sequence[ChunkKey]) -> int:
+        """Each with nothing behind it that is held, or after that. How many were held, and are gone for good."""
+        self._settle()
+        return self.tiers.delete_all([key for key in keys if self.entry(caller, key) is not None])
+
+    def pin(self, caller: Caller, keys: Sequence[ChunkKey], pinned: bool) -> int:
+        """How many leading ones are held."""
+        self._settle()
+        return self.tiers.pin(keys[: self.match(caller, keys).held], pinned)
+
+    def touch(self, caller: Caller, keys: Sequence[ChunkKey]) -> None:
+        self.tiers.touch([key for key in keys if self.entry(caller, key) is not None])
+
+    def prefetch(self, caller: Caller, keys: Sequence[ChunkKey]) -> int:
+        """How many of the leading keys will be looked at."""
+        return self.tiers.prefetch(keys[: self.match(caller, keys).held])
+
+    def tree(self, caller: Caller) -> ChunkTree:
+        """All that the caller sees."""
+        return ChunkTree(entry for entry in self.tiers.entries() if caller.sees(entry))
+
+    def select(
+        self, caller: Caller, wanted: EntryFilter, prefix: ChunkKey | None = None, pinned: bool = False
+    ) -> list[Entry]:
+        """What a filter selects, of all or of what lies behind `prefix`, with all behind it: suffix before prefix.
+
+        Unless `pinned` are meant too, these stay, and what stands before them.
+        """
+        tree = self.tree(caller)
+        if prefix is not None and tree.entry(prefix) is None:
+            raise Problem("not-found", f"no chunk {prefix} is held")
+        among: Collection[ChunkKey] | None = None if prefix is None else tree.with_all_behind([prefix])
+        chosen = {entry.key for entry in tree.prefix_first(among) if wanted.selects(entry)}
+        keep = () if pinned else [entry.key for entry in tree.prefix_first() if entry.pinned]
+        return list(tree.prefix_first(tree.deletable(chosen, keep)))[::-1]
+
+    def quarantine(self, caller: Caller, key: ChunkKey, reason: str) -> bool:
+        """Takes a frame that a reader found damaged out of service; False when it is not held."""
+        self._settle()
+        if self.entry(caller, key) is None:
+            return False
+        self.tiers.quarantine(key, reason)
+        self.metrics.count("chunks_corrupt")
+        return True
+
+    def _settle(self) -> None:
+        """Nothing that is on its way down may bring back what is about to go."""
+        if not self.behind.flush(_FLUSH_S):
+            raise Problem("busy", "what was put is still being written", {"Retry-After": "5"})
+
+    def close(self) -> None:
+        """Writes what waits to be written. The tiers are whoever opened them's."""
+        self.behind.close()
+
+
+def _first(runs: Sequence[tuple[str, int]], num_keys: int) -> list[tuple[str, int]]:
+    cut: list[tuple[str, int]] = []
+    for name, more in runs:
+        if (taken := min(more, num_keys)) > 0:
+            cut.append((name, taken))
+            num_keys -= taken
+    return cut
+
+
+def key_of(digits: str) -> ChunkKey:
+    """Raises Problem unless it is a whole key."""
+    try:
+        return ChunkKey.from_hex(digits)
+    except InvalidRequest as error:
+        raise Problem("invalid-request", str(error)) from error
