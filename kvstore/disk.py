@@ -192,6 +192,10 @@ class DiskTier(DiskReader):
         header = RecordHeader(entry.key, entry.size_bytes, digest, entry.saved_at_s, entry.terms, entry.parent)
         return self._log.writer.stage(header, frame)
 
+    @property
+    def capacity_bytes(self) -> int:
+        return self._budget.capacity_bytes
+
     def delete(self, key: ChunkKey) -> bool:
         with self._changing():
             now_s = self._clock()

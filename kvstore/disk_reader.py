@@ -41,6 +41,11 @@ class DiskReader(ReadOnlyTier):
         self._digest = lru_cache(_DIGESTS)(self._segments.digest)
         self._rejected: dict[ChunkKey, dict[str, str | float]] = {}
 
+    @property
+    def path(self) -> Path:
+        """The directory."""
+        return self._path
+
     def match(self, keys: Sequence[ChunkKey]) -> int:
         first_rejected = next((index for index, key in enumerate(keys) if key in self._rejected), len(keys))
         return self._index.match(keys[:first_rejected], self._clock())

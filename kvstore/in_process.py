@@ -104,6 +104,10 @@ class InProcessTier(Tier, Generic[Kept]):
     def size_bytes(self) -> int:
         return self._ledger.size_bytes
 
+    @property
+    def capacity_bytes(self) -> int:
+        return self._ledger.capacity_bytes
+
     def _find(self, key: ChunkKey) -> Kept | None:
         with self._lock:
             return self._kept[key] if self._ledger.entry(key, self._clock()) else None

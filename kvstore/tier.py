@@ -150,6 +150,11 @@ class Tier(ABC):
     def size_bytes(self) -> int:
         """Bytes of all frames held."""
 
+    @property
+    def capacity_bytes(self) -> int | None:
+        """What all frames held may weigh together; None where the tier sets no bound of its own."""
+        return None
+
     def quarantine(self, key: ChunkKey, reason: str) -> None:
         """Takes a frame that failed a check out of service, for good."""
         self.delete(key)
@@ -157,6 +162,10 @@ class Tier(ABC):
     def rejection(self, key: ChunkKey) -> str | None:
         """Why a frame was taken out of service, where the tier remembers that."""
         return None
+
+    def quarantined(self) -> dict[str, dict[str, str | float]]:
+        """Frames taken out of service, by key in hex: `reason`, and `at_s` in Unix seconds. Those it remembers."""
+        return {}
 
     def keep_profile(self, fingerprint: str, content: bytes) -> bool:
         """Keeps a codec's profile as durably as the frames that need it; False when this tier keeps none.

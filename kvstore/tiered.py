@@ -163,6 +163,13 @@ class Tiers(Tier):
         """In every tier; what is promoted later is not pinned there. Returns the most that one tier holds."""
         return max((self._ask(tier, 0, tier.pin, keys, pinned) for tier in self.tiers), default=0)
 
+    def where(self, key: ChunkKey) -> str | None:
+        """Of the fastest tier that says it."""
+        for tier in self.tiers:
+            if (place := self._ask(tier, None, tier.where, key)) is not None:
+                return place
+        return None
+
     def in_file(self, key: ChunkKey) -> InFile | None:
         """Of the fastest tier that has it in one."""
         for tier in self.tiers:
@@ -180,6 +187,12 @@ class Tiers(Tier):
     def quarantine(self, key: ChunkKey, reason: str) -> None:
         for tier in self.tiers:
             self._ask(tier, None, tier.quarantine, key, reason)
+
+    def quarantined(self) -> dict[str, dict[str, str | float]]:
+        """Of every tier that remembers."""
+        nothing: dict[str, dict[str, str | float]] = {}
+        found = [self._ask(tier, nothing, tier.quarantined) for tier in self.tiers]
+        return {key: note for of_tier in reversed(found) for key, note in of_tier.items()}
 
     def keep_profile(self, fingerprint: str, content: bytes) -> bool:
         """True when a tier holds it now."""
