@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from connectors.settings import Settings, build_store
 from connectors.sidecar.callers import Tokens
@@ -24,7 +25,8 @@ def open_context(settings: Settings) -> Iterator[Context]:
     """
     sidecar = settings.sidecar
     tokens = Tokens(sidecar.admin_token, settings.tokens)
-    with build_store(settings) as store:
+    own = replace(settings, sidecar=replace(sidecar, url=""))  # that is for engines, which may share the file
+    with build_store(own) as store:
         _require_writing(store)
         service = Service(store.tier, store.metrics)
         try:

@@ -146,6 +146,9 @@ async def write_frames(
     ] = None,
     tenant: Annotated[Tenant | None, Query(description="Whose they are: the token's own where absent.")] = None,
     ttl_s: Annotated[float, Query(ge=0, le=10**10, description="How long they are kept at most; 0: for ever.")] = 0.0,
+    expires_at_s: Annotated[
+        float | None, Query(ge=0, le=10**11, description="Until when, in Unix seconds: for who has a clock of its own.")
+    ] = None,
     durable: Annotated[bool, Query(description="Answer when they outlive a loss of power, or not at all.")] = False,
 ) -> PutAnswer:
     """Keep several frames of one prompt, each behind the one before."""
@@ -155,7 +158,9 @@ async def write_frames(
     if not entries:
         raise Problem("invalid-request", "the body holds no frames")
     before = None if parent is None else key_of(parent)
-    return answer_to_put(await run_in_threadpool(context.service.put, owner, entries, before, ttl_s, durable))
+    until_s = math.inf if expires_at_s is None else expires_at_s
+    put = await run_in_threadpool(context.service.put, owner, entries, before, ttl_s, durable, until_s)
+    return answer_to_put(put)
 
 
 @router.post("/touch", status_code=204, responses=responses(*_ALWAYS))

@@ -100,9 +100,11 @@ class Service:
         parent: ChunkKey | None = None,
         ttl_s: float = 0.0,
         durable: bool = False,
+        expires_at_s: float = math.inf,
     ) -> Put:
         """A prompt's frames one behind the other, the first behind `parent`. Not durable: when a memory tier has them.
 
+        They are kept for `ttl_s`, where that is not 0, and until `expires_at_s`, whichever is less.
         A frame that another tenant holds stays that tenant's, and is declined. Raises CorruptFrame.
         """
         for key, frame in entries:
@@ -113,7 +115,7 @@ class Service:
             len(entries),
         )
         prefix = [parent] if parent is not None else []
-        terms = Terms(tenant, self._clock() + ttl_s if ttl_s else math.inf)
+        terms = Terms(tenant, min(expires_at_s, self._clock() + ttl_s if ttl_s else math.inf))
         if durable:
             return Put(self.tiers.put_durably(entries[:own], prefix, terms), True)
         return Put(self.behind.put(entries[:own], prefix, terms), False)
