@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from connectors.sidecar.logs import REQUEST_ID
 from kvstore import CorruptFrame, InvalidRequest, KVCacheError, TierUnavailable
 
 MEDIA_TYPE = "application/problem+json"
@@ -20,6 +21,7 @@ CODES: Mapping[str, tuple[int, str]] = {
     "not-found": (404, "nothing of that name is held"),
     "method-not-allowed": (405, "this address does not take that method"),
     "timeout": (408, "the request did not come within its time"),
+    "out-of-service": (410, "the frame was damaged, and taken out of service"),
     "length-required": (411, "the request must say how long its body is"),
     "too-large": (413, "the body is longer than this service takes"),
     "bad-range": (416, "no such range of bytes or layers"),
@@ -48,7 +50,8 @@ class Problem(Exception):
         status, _ = CODES[self.code]
         title = HTTPStatus(status).phrase
         body = {"type": f"urn:kvstore:problem:{self.code}", "title": title, "status": status, "code": self.code}
-        return JSONResponse({**body, "detail": self.detail, **more}, status, self.headers, MEDIA_TYPE)
+        named = {"detail": self.detail, "request_id": REQUEST_ID.get()}
+        return JSONResponse({**body, **named, **more}, status, self.headers, MEDIA_TYPE)
 
 
 def of_error(error: KVCacheError) -> Problem:
@@ -63,7 +66,7 @@ def of_error(error: KVCacheError) -> Problem:
 
 
 def install(app: FastAPI) -> None:
-    """Has every error of the application answered as a problem."""
+    """Has every error answered as a problem that the application expects; `observed` answers the others."""
 
     @app.exception_handler(Problem)
     async def problem(request: Request, error: Problem) -> JSONResponse:
@@ -83,10 +86,6 @@ def install(app: FastAPI) -> None:
     async def http(request: Request, error: HTTPException) -> JSONResponse:
         code = _OF_STATUS.get(error.status_code, "invalid-request" if error.status_code < 500 else "internal")
         return Problem(code, str(error.detail), error.headers).response()
-
-    @app.exception_handler(Exception)
-    async def unexpected(request: Request, error: Exception) -> JSONResponse:
-        return Problem("internal", CODES["internal"][1]).response()
 
 
 def responses(*codes: str) -> dict[int | str, dict[str, Any]]:

@@ -31,6 +31,7 @@ class ProblemBody(BaseModel):
     status: int
     code: str
     detail: str
+    request_id: str = Field(description="What the log has it under.")
 
 
 class KeyList(Given):
@@ -129,6 +130,10 @@ class EntryBody(BaseModel):
     used_at_s: float
     expires_at_s: float | None
     hits: int
+
+
+class ProfileList(BaseModel):
+    profiles: list[str] = Field(description="Fingerprints, the newest first.")
 
 
 class Status(BaseModel):
