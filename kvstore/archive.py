@@ -4,7 +4,9 @@ A plain zip whose members are stored, not compressed (frames are), so that any u
 
     frames/<key>.safetensors              one frame, named by its key, 64 hex digits
     profiles/<fingerprint>.safetensors    one profile, named by the SHA-256 of its bytes
-    manifest.json                         {"kvstore_archive": 1, "chunks": [...]}, each chunk an object of
+    manifest.json                         {"kvstore_archive": 1, "chunks": [...], "damaged": {...}}
+        damaged         by key, why a chunk that was to be there is not: for people, no reader needs it
+    Each of its chunks is an object of
         key, parent     64 hex digits; the parent is the chunk before it, null for a first chunk
         tenant          text
         saved_at_s      Unix seconds
@@ -12,22 +14,26 @@ A plain zip whose members are stored, not compressed (frames are), so that any u
         hits            how often it was loaded where it comes from
 
 Every frame and profile has its place in the manifest or in a frame, and every chunk of the manifest has its
-frame. A reader takes nothing for granted: members under other names, compressed or twice there are not read,
+frame. What is written to a stream that cannot seek has its lengths behind its members (a zip's data descriptors).
+A reader takes nothing for granted: members under other names, compressed or twice there are not read,
 none is larger than the file, and no name ever becomes a path. What it cannot see is whether a frame holds
 the KV of the tokens that its key stands for: take archives from whom you would take the model from.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import re
 import struct
 import zipfile
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 from kvstore.errors import InvalidRequest, KVCacheError
 from kvstore.key import ChunkKey
@@ -58,64 +64,73 @@ class CorruptArchive(KVCacheError):
 
 
 class ArchiveWriter:
-    """Writes an archive under a temporary name; on leaving `with` without an error it takes its own."""
+    """Writes an archive to an open binary file, which need not seek; on leaving `with` without an error it is whole.
 
-    def __init__(self, path: Path) -> None:
-        """Raises InvalidRequest when the file cannot be written."""
-        self._path, self._unfinished = path, path.with_name(f"{path.name}.unfinished")
+    Raises what the file raises.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._zip = zipfile.ZipFile(file, "w", zipfile.ZIP_STORED)
         self._chunks: list[Entry] = []
-        try:
-            self._zip = zipfile.ZipFile(self._unfinished, "w", zipfile.ZIP_STORED)
-        except OSError as error:
-            raise InvalidRequest(f"{path} cannot be written: {error.strerror}") from error
+        self._damaged: dict[str, str] = {}
 
     def add_chunk(self, chunk: Entry, frame: Frame) -> None:
         self._chunks.append(chunk)
-        self._write(f"frames/{chunk.key}.safetensors", frame)
+        self._zip.writestr(zipfile.ZipInfo(f"frames/{chunk.key}.safetensors"), frame)
 
     def add_profile(self, fingerprint: str, content: bytes) -> None:
-        self._write(f"profiles/{fingerprint}.safetensors", content)
+        self._zip.writestr(zipfile.ZipInfo(f"profiles/{fingerprint}.safetensors"), content)
 
-    def _write(self, name: str, content: Frame) -> None:
-        try:
-            self._zip.writestr(zipfile.ZipInfo(name), content)
-        except OSError as error:
-            raise InvalidRequest(f"{self._path} cannot be written: {error.strerror}") from error
+    def leave_out(self, chunk: Entry, problem: str) -> None:
+        """Notes that a chunk is not there because it is damaged."""
+        self._damaged[str(chunk.key)] = problem
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        try:
+        with self._zip:
             if error is None:
-                manifest = {"kvstore_archive": _VERSION, "chunks": [_as_json(chunk) for chunk in self._chunks]}
-                self._write(_MANIFEST, json.dumps(manifest, indent=1).encode())
-            self._zip.close()
-            if error is None:
-                self._unfinished.replace(self._path)
-        except OSError as failure:
-            raise InvalidRequest(f"{self._path} cannot be written: {failure.strerror}") from failure
-        finally:
-            self._unfinished.unlink(missing_ok=True)
+                chunks = [_as_json(chunk) for chunk in self._chunks]
+                manifest = {"kvstore_archive": _VERSION, "chunks": chunks, "damaged": self._damaged}
+                self._zip.writestr(zipfile.ZipInfo(_MANIFEST), json.dumps(manifest, indent=1).encode())
+
+
+@contextmanager
+def write_archive(path: Path) -> Iterator[ArchiveWriter]:
+    """Writes under a temporary name; on leaving `with` without an error the archive takes its own.
+
+    Raises InvalidRequest when the file cannot be written.
+    """
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    try:
+        with unfinished.open("wb") as file, ArchiveWriter(file) as archive:
+            yield archive
+        unfinished.replace(path)
+    except OSError as error:
+        raise InvalidRequest(f"{path} cannot be written: {error.strerror}") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 class ArchiveReader:
     """Reads an archive that may hold anything. Frames are not verified here: whoever takes one does."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises CorruptArchive when it is no archive, or its manifest cannot be read.
+    def __init__(self, file: Path | BinaryIO) -> None:
+        """`file` is its path, or the file itself, open. Raises CorruptArchive when it is none, or its manifest damaged.
 
         `problems` are the parts that were left out, and why: members that do not belong there, and chunks
         that the manifest describes wrongly or without a frame.
         """
         self.problems: list[tuple[str, str]] = []
         try:
-            self._size_bytes = path.stat().st_size
-            self._zip = zipfile.ZipFile(path)
+            self._size_bytes = file.stat().st_size if isinstance(file, Path) else file.seek(0, io.SEEK_END)
+            self._zip = zipfile.ZipFile(file)
         except FileNotFoundError as error:
-            raise InvalidRequest(f"there is no file {path}") from error
+            raise InvalidRequest(f"there is no file {file}") from error
         except _MALFORMED as error:
-            raise CorruptArchive(f"{path} is not a zip file: {error}") from error
+            named = file if isinstance(file, Path) else "it"
+            raise CorruptArchive(f"{named} is not a zip file: {error}") from error
         try:
             self._members = self._sound_members()
             self.chunks = self._read_manifest()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from heapq import nlargest
 from pathlib import Path
 
-from connectors.cli.holdings import open_reader, read_held
-from kvstore import ChunkKey, ChunkTree, DiskReader, Entry
+from connectors.cli.directory import open_reader
+from connectors.inspection.prefixes import Prefix, hottest, model_in
+from kvstore import ChunkKey, ChunkTree, Entry, Tier
 
 
 @dataclass
@@ -24,18 +24,6 @@ class Activity:
 
 
 @dataclass(frozen=True)
-class HotPrompt:
-    """A first chunk, how often it was loaded, and what is held with it and behind it."""
-
-    key: ChunkKey
-    model: str
-    tenant: str
-    hits: int
-    chunks: int
-    size_bytes: int
-
-
-@dataclass(frozen=True)
 class Look:
     """A store at one moment; `evicted` counts what went since the look before."""
 
@@ -44,7 +32,7 @@ class Look:
     evicted: int
     activity: list[Activity]
     """The busiest first; empty at the first look."""
-    hottest: list[HotPrompt]
+    hottest: list[Prefix]
 
 
 class Watcher:
@@ -71,14 +59,14 @@ class Watcher:
                 sum(entry.size_bytes for entry in entries),
                 len(before.keys() - hits.keys()),
                 self._activity(reader, tree, changed, before),
-                self._hottest(reader, tree),
+                hottest(tree, self._num_hottest, lambda first: self._model(reader, first)),
             )
         self._hits_before = hits
         self._models = {key: model for key, model in self._models.items() if key.digest in hits}
         return look
 
     def _activity(
-        self, reader: DiskReader, tree: ChunkTree, changed: Sequence[Entry], before: Mapping[bytes, int]
+        self, reader: Tier, tree: ChunkTree, changed: Sequence[Entry], before: Mapping[bytes, int]
     ) -> list[Activity]:
         found: dict[tuple[str, str], Activity] = {}
         for entry in changed:
@@ -90,21 +78,7 @@ class Watcher:
                 of_group.saved_bytes += entry.size_bytes
         return sorted(found.values(), key=lambda activity: -(activity.saved + activity.loaded))
 
-    def _hottest(self, reader: DiskReader, tree: ChunkTree) -> list[HotPrompt]:
-        firsts = (entry for entry in tree.firsts() if entry.hits)
-        return [
-            self._prompt(reader, tree, first)
-            for first in nlargest(self._num_hottest, firsts, key=lambda entry: (entry.hits, entry.used_at_s))
-        ]
-
-    def _prompt(self, reader: DiskReader, tree: ChunkTree, first: Entry) -> HotPrompt:
-        behind = tree.with_all_behind([first.key])
-        size_bytes = sum(entry.size_bytes for entry in map(tree.entry, behind) if entry)
-        model, tenant = self._model(reader, first), first.terms.tenant
-        return HotPrompt(first.key, model, tenant, first.hits, len(behind), size_bytes)
-
-    def _model(self, reader: DiskReader, first: Entry) -> str:
+    def _model(self, reader: Tier, first: Entry) -> str:
         if first.key not in self._models:
-            held = read_held(reader, first)
-            self._models[first.key] = held.model if held else "(gone)"
+            self._models[first.key] = model_in(reader, first)
         return self._models[first.key]

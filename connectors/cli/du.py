@@ -11,9 +11,10 @@ import typer
 
 from codec.spec import DTYPE_BYTES
 from connectors.byte_size import format_bytes
-from connectors.cli.holdings import Held, open_reader, read_held, store_path
+from connectors.cli.directory import open_reader, store_path
 from connectors.cli.options import JsonOption, StoreOption
 from connectors.cli.output import print_json, print_line, print_table, progress
+from connectors.inspection.holdings import Held, read_held
 from connectors.settings import load_settings
 from kvstore import DiskReader
 

@@ -10,8 +10,7 @@ from typing import Annotated
 import typer
 
 from connectors.byte_size import format_bytes
-from connectors.cli.choose import Choice, chosen
-from connectors.cli.holdings import open_reader, open_writer, store_path
+from connectors.cli.directory import open_reader, open_writer, store_path
 from connectors.cli.options import (
     JsonOption,
     ModelOption,
@@ -21,7 +20,9 @@ from connectors.cli.options import (
     TenantOption,
     UnusedForOption,
 )
-from connectors.cli.output import counted, print_json, print_line, progress
+from connectors.cli.output import print_json, print_line, progress, tracked
+from connectors.counted import counted
+from connectors.inspection.choice import Choice, chosen
 from kvstore import ChunkKey, ChunkTree, Entry, InvalidRequest
 
 _TOGETHER = 1000  # chunks deleted in one go
@@ -55,7 +56,7 @@ def evict(
     path = store_path(store)
     with open_reader(path) as reader:
         tree = ChunkTree(reader.entries())
-        selected = chosen(reader, tree, choice, time.time(), as_json)
+        selected = chosen(reader, tree, choice, time.time(), tracked("reading headers", as_json))
     doomed = _doomed(tree, selected, pinned)
     go = not dry_run and bool(doomed) and (yes or _confirmed(path, doomed))
     if go:

@@ -8,10 +8,9 @@ from typing import Annotated
 
 import typer
 
-from codec import read_header
+from connectors.archives.exporting import Exported, export_chunks
 from connectors.byte_size import format_bytes
-from connectors.cli.choose import Choice, chosen
-from connectors.cli.holdings import open_reader, store_path
+from connectors.cli.directory import open_reader, store_path
 from connectors.cli.options import (
     JsonOption,
     ModelOption,
@@ -21,9 +20,11 @@ from connectors.cli.options import (
     TenantOption,
     UnusedForOption,
 )
-from connectors.cli.output import counted, print_json, print_line, progress
-from kvstore import ChunkTree, DiskReader, Entry, MissingProfile, frame_problem, profile_named
-from kvstore.archive import ArchiveWriter
+from connectors.cli.output import print_json, print_line, tracked
+from connectors.counted import counted
+from connectors.inspection.choice import Choice, chosen
+from kvstore import ChunkTree
+from kvstore.archive import write_archive
 
 
 def export(
@@ -44,66 +45,30 @@ def export(
 
     Example: kvstore export acme.kv.zip --tenant acme
     """
+    choice, exported = Choice(tenant, model, prefix, unused_for, older_than), Exported()
     with open_reader(store_path(store)) as reader:
         tree = ChunkTree(reader.entries())
-        keys = chosen(reader, tree, Choice(tenant, model, prefix, unused_for, older_than), time.time(), as_json)
-        entries = list(tree.prefix_first(tree.with_all_before(keys)))
-        exported, damaged, absent = _write(reader, entries, out, as_json)
-    size_bytes = sum(entry.size_bytes for entry in exported)
+        keys = chosen(reader, tree, choice, time.time(), tracked("reading headers", as_json))
+        entries = tracked("exporting", as_json)(list(tree.prefix_first(tree.with_all_before(keys))))
+        with write_archive(out) as archive:
+            for _ in export_chunks(reader, entries, archive, exported):
+                pass
+    size_bytes = sum(entry.size_bytes for entry in exported.chunks)
     if as_json:
         print_json(
             {
                 "file": str(out),
-                "chunks": len(exported),
+                "chunks": len(exported.chunks),
                 "size_bytes": size_bytes,
-                "damaged": {str(entry.key): problem for entry, problem in damaged.items()},
-                "absent_profiles": absent,
+                "damaged": {str(entry.key): problem for entry, problem in exported.damaged.items()},
+                "absent_profiles": exported.absent_profiles,
             }
         )
     else:
-        print_line(f"{out}: {counted(len(exported), 'chunk')} of {format_bytes(size_bytes)}.")
-        for entry, problem in damaged.items():
+        print_line(f"{out}: {counted(len(exported.chunks), 'chunk')} of {format_bytes(size_bytes)}.")
+        for entry, problem in exported.damaged.items():
             print_line(f"Left out, damaged: {str(entry.key)[:12]}: {problem}")
-        for fingerprint in absent:
+        for fingerprint in exported.absent_profiles:
             print_line(f"The store does not have profile {fingerprint}, without which chunks cannot be decoded.")
-    if damaged:
+    if exported.damaged:
         raise typer.Exit(1)
-
-
-def _write(
-    reader: DiskReader, entries: list[Entry], out: Path, hidden: bool
-) -> tuple[list[Entry], dict[Entry, str], list[str]]:
-    """What was written, what was damaged and why, and which profiles the store does not have whole."""
-    exported: list[Entry] = []
-    damaged: dict[Entry, str] = {}
-    needed: dict[str, None] = {}  # fingerprints, in the order they are met
-    with ArchiveWriter(out) as archive, progress(hidden) as bar:
-        task = bar.add_task("exporting", total=sum(entry.size_bytes for entry in entries))
-        for entry in entries:
-            frame = reader.get(entry.key)
-            problem = None if frame is None else frame_problem(entry.key, frame)
-            if problem is not None:
-                damaged[entry] = problem
-            elif frame is not None:
-                archive.add_chunk(entry, frame)
-                exported.append(entry)
-                if fingerprint := _profile_of(frame):
-                    needed[fingerprint] = None
-            bar.advance(task, entry.size_bytes)
-        absent = [fingerprint for fingerprint in needed if not _add_profile(archive, reader, fingerprint)]
-    return exported, damaged, absent
-
-
-def _profile_of(frame: memoryview) -> str | None:
-    header = read_header(frame)
-    return profile_named(header.codec, header.codec_params)
-
-
-def _add_profile(archive: ArchiveWriter, reader: DiskReader, fingerprint: str) -> bool:
-    try:
-        content = reader.profile(fingerprint)
-    except MissingProfile:
-        return False
-    if content is not None:
-        archive.add_profile(fingerprint, content)
-    return content is not None

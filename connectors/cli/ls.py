@@ -4,35 +4,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from enum import StrEnum
 from itertools import islice
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from connectors.byte_size import format_bytes
-from connectors.cli.holdings import Held, open_reader, read_held, store_path, terms_as_json
+from connectors.cli.directory import open_reader, store_path
 from connectors.cli.options import JsonOption, ModelOption, StoreOption, TenantOption
 from connectors.cli.output import format_age, print_json, print_line, print_table
-from kvstore import DiskReader, Entry, EntryFilter
-
-
-class SortBy(StrEnum):
-    """What comes first."""
-
-    AGE = "age"
-    SIZE = "size"
-    HITS = "hits"
-    USED = "used"
-
-
-_ORDERS: dict[SortBy, Callable[[Entry], tuple[float, float]]] = {
-    SortBy.AGE: lambda entry: (-entry.saved_at_s, -entry.used_at_s),
-    SortBy.SIZE: lambda entry: (-entry.size_bytes, -entry.used_at_s),
-    SortBy.HITS: lambda entry: (-entry.hits, -entry.used_at_s),
-    SortBy.USED: lambda entry: (-entry.used_at_s, -entry.saved_at_s),
-}
+from connectors.inspection.holdings import Held
+from connectors.inspection.listing import SortBy, listed, listed_as_json
+from kvstore import EntryFilter
 
 
 def ls(
@@ -53,9 +36,10 @@ def ls(
     """
     path = store_path(store)
     with open_reader(path) as reader:
-        chunks = list(islice(_chunks(reader, model or "", EntryFilter(tenant), sort), limit))
+        of_model = listed(reader, sort, EntryFilter(tenant).selects, lambda held: (model or "") in held.model)
+        chunks = list(islice(of_model, limit))
     if as_json:
-        print_json([_as_json(chunk) for chunk in chunks])
+        print_json([listed_as_json(chunk) for chunk in chunks])
     elif chunks:
         now_s = time.time()
         columns = ["key", "model", "tenant", "tokens", "codec", "size>", "hits>", "age>", "used>", "pinned", "expires>"]
@@ -63,13 +47,6 @@ def ls(
     else:
         of = f" of {model}" * (model is not None) + f" for tenant {tenant!r}" * (tenant is not None)
         print_line(f"The store in {path} holds no chunks{of}.")
-
-
-def _chunks(reader: DiskReader, model: str, wanted: EntryFilter, sort: SortBy) -> Iterator[Held]:
-    for entry in sorted(filter(wanted.selects, reader.entries()), key=_ORDERS[sort]):
-        held = read_held(reader, entry)
-        if held is not None and model in held.model:
-            yield held
 
 
 def _row(chunk: Held, now_s: float) -> tuple[str, ...]:
@@ -88,20 +65,3 @@ def _row(chunk: Held, now_s: float) -> tuple[str, ...]:
         "yes" if entry.pinned else "",
         "" if entry.terms.expires_at_s == math.inf else format_age(entry.terms.expires_at_s - now_s),
     )
-
-
-def _as_json(chunk: Held) -> dict[str, Any]:
-    entry, header = chunk.entry, chunk.header
-    return {
-        "key": str(entry.key),
-        "model": chunk.model if header else None,
-        "start": header.start if header else None,
-        "end": header.end if header else None,
-        "codec": header.codec if header else None,
-        "size_bytes": entry.size_bytes,
-        "hits": entry.hits,
-        "saved_at_s": entry.saved_at_s,
-        "used_at_s": entry.used_at_s,
-        **terms_as_json(entry),
-        "damaged": header is None,
-    }

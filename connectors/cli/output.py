@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import typer
 from rich import box
@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+T = TypeVar("T")
 _ANY_WIDTH = 1000
 _AGES = ((86400 * 365, "y"), (86400, "d"), (3600, "h"), (60, "min"))
 
@@ -55,17 +56,22 @@ def progress(hidden: bool) -> Progress:
     return Progress(console=console, transient=True, disable=hidden or not console.is_terminal)
 
 
+def tracked(description: str, hidden: bool) -> Callable[[Sequence[T]], Iterator[T]]:
+    """Gives out what it is given, one by one, behind such a bar."""
+
+    def giving_out(all_of_them: Sequence[T]) -> Iterator[T]:
+        with progress(hidden) as bar:
+            yield from bar.track(all_of_them, description=description)
+
+    return giving_out
+
+
 def format_age(age_s: float) -> str:
     """The largest unit that fits: "12 s", "3 min", "5 h", "2 d", "1 y"."""
     for unit_s, unit in _AGES:
         if age_s >= unit_s:
             return f"{age_s // unit_s:.0f} {unit}"
     return f"{max(age_s, 0):.0f} s"
-
-
-def counted(number: int, noun: str) -> str:
-    """ "1 chunk", "2 chunks"."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def plain_console() -> Console:

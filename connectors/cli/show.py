@@ -5,48 +5,21 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
-from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from codec import FrameHeader, LayerGroup
 from connectors.byte_size import format_bytes
-from connectors.cli.holdings import (
-    Held,
-    find_entry,
-    open_reader,
-    profile_problem,
-    quality_of,
-    read_held,
-    store_path,
-    terms_as_json,
-    unique_digits,
-)
+from connectors.cli.directory import open_reader, store_path
 from connectors.cli.options import EXACT_KEY, JsonOption, StoreOption
 from connectors.cli.output import print_fields, print_json, print_table
-from kvstore import ChunkKey, ChunkTree, DiskReader, InvalidRequest, frame_problem, profile_named
+from connectors.inspection.chunk import Chunk, chunk_as_json, look_at, raw_bytes
+from connectors.inspection.holdings import quality_of
+from kvstore import ChunkTree
 
 _SHOWN = 4  # how many of the chunks behind it are named
-
-
-@dataclass(frozen=True)
-class _Profile:
-    """What a chunk is decoded with, and why this store's directory does not have it, if so."""
-
-    fingerprint: str
-    problem: str | None
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where a chunk lives and its frame lies, by how many digits it is found, and which chunks are right behind it."""
-
-    tier: str
-    record: str | None
-    digits: str
-    children: list[ChunkKey]
 
 
 def show(
@@ -62,43 +35,31 @@ def show(
     """
     path = store_path(store)
     with open_reader(path) as reader:
-        tree = ChunkTree(reader.entries())
-        entry = find_entry(reader, tree, key)
-        chunk, frame = read_held(reader, entry), reader.get(entry.key)
-        if chunk is None or frame is None:
-            raise InvalidRequest(f"chunk {entry.key} was evicted while it was looked at")
-        profile, record = _profile_of(reader, chunk), reader.where(entry.key)
-    problem = frame_problem(entry.key, frame)
-    place = _Place(f"{reader.name} {path}", record, unique_digits(tree, entry.key), tree.children(entry.key))
+        chunk = look_at(reader, ChunkTree(reader.entries()), key)
+    lives_in = f"{reader.name} {path}"
     if as_json:
-        print_json(_as_json(chunk, place, problem, profile))
+        print_json(chunk_as_json(chunk, lives_in))
     else:
-        _print(chunk, place, problem, profile)
-    if problem is not None:
+        _print(chunk, lives_in)
+    if chunk.problem is not None:
         raise typer.Exit(1)
 
 
-def _profile_of(reader: DiskReader, chunk: Held) -> _Profile | None:
-    header = chunk.header
-    fingerprint = None if header is None else profile_named(header.codec, header.codec_params)
-    return None if fingerprint is None else _Profile(fingerprint, profile_problem(reader, fingerprint))
-
-
-def _print(chunk: Held, place: _Place, problem: str | None, profile: _Profile | None) -> None:
-    entry, header = chunk.entry, chunk.header
-    children = ", ".join(str(child)[:12] for child in place.children[:_SHOWN])
+def _print(chunk: Chunk, lives_in: str) -> None:
+    entry, header, profile = chunk.held.entry, chunk.held.header, chunk.profile
+    children = ", ".join(str(child)[:12] for child in chunk.children[:_SHOWN])
     print_fields(
         [
             ("key", str(entry.key)),
-            ("found by", place.digits),
-            ("lives in", place.tier),
-            *([("lies in", place.record)] if place.record else []),
-            ("state", "whole: every checksum is right" if problem is None else f"DAMAGED: {problem}"),
+            ("found by", chunk.digits),
+            ("lives in", lives_in),
+            *([("lies in", chunk.record)] if chunk.record else []),
+            ("state", "whole: every checksum is right" if chunk.problem is None else f"DAMAGED: {chunk.problem}"),
             *(_header_fields(header, entry.size_bytes) if header else [("size", format_bytes(entry.size_bytes))]),
             *([] if profile is None else [("profile", f"{profile.fingerprint}, {profile.problem or 'held here'}")]),
             ("tenant", entry.terms.tenant or "none named"),
             ("parent", str(entry.parent) if entry.parent else "none: a prompt's first chunk"),
-            ("behind it", f"{len(place.children)} held: {children}" if children else "nothing held"),
+            ("behind it", f"{len(chunk.children)} held: {children}" if children else "nothing held"),
             ("pinned", "yes" if entry.pinned else "no"),
             ("expires", "never" if entry.terms.expires_at_s == math.inf else _time(entry.terms.expires_at_s)),
             ("hits", str(entry.hits)),
@@ -113,21 +74,17 @@ def _print(chunk: Held, place: _Place, problem: str | None, profile: _Profile | 
 
 
 def _header_fields(header: FrameHeader, size_bytes: int) -> list[tuple[str, str]]:
-    spec, raw_bytes = header.spec, _raw_bytes(header)
+    spec, unpacked_bytes = header.spec, raw_bytes(header)
     shard = f", shard {spec.tp_rank} of {spec.tp_size}" if spec.tp_size > 1 else ""
-    raw = f"{format_bytes(raw_bytes)} of raw {spec.dtype}"
+    raw = f"{format_bytes(unpacked_bytes)} of raw {spec.dtype}"
     return [
         ("model", f"{spec.model}, revision {spec.revision}{shard}"),
         ("spec", header.spec_fingerprint),
         ("tokens", f"[{header.start}, {header.end})"),
         ("codec", f"{header.codec} {json.dumps(header.codec_params)}"),
         ("quality", quality_of(header)),
-        ("size", f"{format_bytes(size_bytes)} for {raw}: {raw_bytes / size_bytes:.2f} times smaller"),
+        ("size", f"{format_bytes(size_bytes)} for {raw}: {unpacked_bytes / size_bytes:.2f} times smaller"),
     ]
-
-
-def _raw_bytes(header: FrameHeader) -> int:
-    return header.num_tokens * header.spec.bytes_per_token
 
 
 def _group_row(group: LayerGroup) -> tuple[str, ...]:
@@ -160,41 +117,3 @@ def _section_rows(header: FrameHeader) -> list[tuple[str, ...]]:
 
 def _time(at_s: float) -> str:
     return datetime.fromtimestamp(at_s).astimezone().isoformat(sep=" ", timespec="seconds")
-
-
-def _as_json(chunk: Held, place: _Place, problem: str | None, profile: _Profile | None) -> dict[str, Any]:
-    entry, header = chunk.entry, chunk.header
-    return {
-        "key": str(entry.key),
-        "digits": place.digits,
-        "lives_in": place.tier,
-        "lies_in": place.record,
-        "parent": str(entry.parent) if entry.parent else None,
-        "children": [str(child) for child in place.children],
-        **terms_as_json(entry),
-        "problem": problem,
-        "size_bytes": entry.size_bytes,
-        "hits": entry.hits,
-        "saved_at_s": entry.saved_at_s,
-        "used_at_s": entry.used_at_s,
-        "profile": None if profile is None else asdict(profile),
-        "header": _header_as_json(header) if header else None,
-    }
-
-
-def _header_as_json(header: FrameHeader) -> dict[str, Any]:
-    sections = {
-        name: {"dtype": str(section.dtype), "shape": list(section.shape), "size_bytes": section.end - section.start}
-        for name, section in header.sections.items()
-    }
-    return {
-        "start": header.start,
-        "end": header.end,
-        "codec": header.codec,
-        "codec_params": dict(header.codec_params),
-        "quality": quality_of(header),
-        "raw_bytes": _raw_bytes(header),
-        "spec_fingerprint": header.spec_fingerprint,
-        "spec": json.loads(header.spec_json),
-        "sections": sections,
-    }

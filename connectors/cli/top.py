@@ -23,9 +23,10 @@ from rich.text import Text
 
 from connectors.byte_size import format_bytes
 from connectors.cli.activity import Look, Watcher
-from connectors.cli.holdings import store_path
+from connectors.cli.directory import store_path
 from connectors.cli.options import StoreOption
-from connectors.cli.output import counted, plain_console, table_of
+from connectors.cli.output import plain_console, table_of
+from connectors.counted import counted
 from connectors.settings import load_settings
 
 _MOST_OF_THE_TIME = 0.1  # what looking may take of it, however large the store

@@ -12,9 +12,10 @@ import typer
 
 from codec import Lossless
 from connectors.byte_size import format_bytes
-from connectors.cli.holdings import open_reader, open_writer, profile_problem, store_path
+from connectors.cli.directory import open_reader, open_writer, store_path
 from connectors.cli.options import JsonOption, StoreOption
 from connectors.cli.output import print_json, print_line, print_table, progress
+from connectors.inspection.holdings import profile_problem
 from kvstore import Checked, DiskReader, DiskTier, KVStore
 
 

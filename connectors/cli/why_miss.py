@@ -9,12 +9,14 @@ from typing import Annotated
 
 import typer
 
-from connectors.cli.holdings import Held, find_entry, open_reader, read_held, store_path
-from connectors.cli.key_difference import compare_keys, compare_prompt_with_key
-from connectors.cli.miss import Answer, identities
+from connectors.cli.directory import open_reader, store_path
 from connectors.cli.options import JsonOption, StoreOption
-from connectors.cli.output import print_json, print_line
-from connectors.cli.prompt_difference import Prompt, compare_prompts, read_prompt
+from connectors.cli.output import print_json, print_line, tracked
+from connectors.cli.prompt_file import read_prompt
+from connectors.inspection.holdings import find_held
+from connectors.inspection.key_difference import compare_keys, compare_prompt_with_key
+from connectors.inspection.miss import Answer, identities
+from connectors.inspection.prompt_difference import Prompt, compare_prompts
 from connectors.settings import load_settings
 from kvstore import ChunkTree, DiskReader, InvalidRequest, TierUnavailable
 
@@ -70,20 +72,12 @@ def _answer(reader: DiskReader | None, names: tuple[str, str], prompts: list[Pro
     tree = ChunkTree(() if reader is None else reader.entries())
     a, b = prompts
     if a is not None and b is not None:
-        askers = [] if reader is None else identities(reader, tree, hidden)
+        askers = [] if reader is None else identities(reader, tree, tracked("reading headers", hidden))
         return compare_prompts(tree, a, b, askers, load_settings().store.chunk_tokens)
     assert reader is not None, "keys need a store"
     if a is None and b is None:
-        return compare_keys(tree, _held(reader, tree, names[0]), _held(reader, tree, names[1]))
+        return compare_keys(tree, find_held(reader, tree, names[0]), find_held(reader, tree, names[1]))
     if a is None:
         assert b is not None
-        return compare_prompt_with_key(tree, b, _held(reader, tree, names[0]))
-    return compare_prompt_with_key(tree, a, _held(reader, tree, names[1]))
-
-
-def _held(reader: DiskReader, tree: ChunkTree, digits: str) -> Held:
-    entry = find_entry(reader, tree, digits)
-    held = read_held(reader, entry)
-    if held is None:
-        raise InvalidRequest(f"chunk {entry.key} was evicted while it was looked at")
-    return held
+        return compare_prompt_with_key(tree, b, find_held(reader, tree, names[0]))
+    return compare_prompt_with_key(tree, a, find_held(reader, tree, names[1]))

@@ -1,25 +1,13 @@
-"""What a store directory holds, read from outside: index entries, the headers of their frames, profiles."""
+"""What a tier holds, looked at from outside: index entries, the headers of their frames, profiles."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from codec import CorruptFrame, FrameHeader, Lossless, Profile, UnsupportedRotary, read_header
-from connectors.settings import load_settings
-from kvstore import (
-    BlockingWriter,
-    ChunkKey,
-    ChunkTree,
-    DiskReader,
-    DiskTier,
-    Entry,
-    InvalidRequest,
-    MissingProfile,
-    TierUnavailable,
-)
+from kvstore import ChunkKey, ChunkTree, Entry, InvalidRequest, MissingProfile, Tier
 from kvstore.key import KEY_BYTES
 
 _PEEK_BYTES = 32 << 10  # the header of a frame of 60 layers; a longer one costs a second read
@@ -43,50 +31,7 @@ class Held:
         return self.header.codec if self.header else ""
 
 
-def store_path(store: Path | None) -> Path:
-    """The directory asked for, or the one in the settings."""
-    return store or load_settings().store.path
-
-
-def open_reader(path: Path) -> DiskReader:
-    """A reader of the store in `path`; the writer, if there is one, is not disturbed."""
-    try:
-        return DiskReader(path)
-    except TierUnavailable as error:
-        if path.is_dir() and any(path.iterdir()):
-            raise TierUnavailable(f"the store in {path} cannot be read: {error}") from error
-        raise TierUnavailable(
-            f"there is no store in {path}; name one with --store, or save to this one first"
-        ) from error
-
-
-def open_writer(path: Path) -> DiskTier:
-    """The writer of the store in `path`, with room for everything held: looking after a store evicts nothing.
-
-    Raises InvalidRequest when another process writes it.
-    """
-    with open_reader(path) as reader:
-        size_bytes = reader.size_bytes
-    return _writer(path, max(size_bytes, load_settings().disk.capacity_bytes, 1))
-
-
-def create_writer(path: Path) -> DiskTier:
-    """As `open_writer`, of a new store where `path` is empty or not there, within the budget of the settings."""
-    if path.is_dir() and any(path.iterdir()):
-        return open_writer(path)
-    return _writer(path, max(load_settings().disk.capacity_bytes, 1))
-
-
-def _writer(path: Path, capacity_bytes: int) -> DiskTier:
-    try:
-        return DiskTier(path, capacity_bytes, quotas=load_settings().quotas, evicts=False)
-    except BlockingWriter as error:
-        raise InvalidRequest(
-            f"another process is writing {path}, and only the writer may change it: stop it and run this again"
-        ) from error
-
-
-def find_entry(reader: DiskReader, tree: ChunkTree, digits: str) -> Entry:
+def find_entry(tier: Tier, tree: ChunkTree, digits: str) -> Entry:
     """The one chunk whose key begins with `digits`. Raises InvalidRequest, which says what to do."""
     digits = digits.lower()
     if len(digits) < _FEWEST_DIGITS:
@@ -97,7 +42,7 @@ def find_entry(reader: DiskReader, tree: ChunkTree, digits: str) -> Entry:
     if found:
         keys = ", ".join(sorted(str(entry.key)[: len(digits) + 8] for entry in found)[:_SHOWN])
         raise InvalidRequest(f"{len(found)} keys begin with {digits!r}, such as {keys}: give more digits")
-    for key, note in reader.quarantined().items():
+    for key, note in tier.quarantined().items():
         if key.startswith(digits):
             raise InvalidRequest(f"chunk {key} was damaged and is dropped: {note['reason']}")
     raise InvalidRequest(f"no chunk has a key that begins with {digits!r}; `kvstore ls` lists those there are")
@@ -127,10 +72,10 @@ def terms_as_json(entry: Entry) -> dict[str, Any]:
     }
 
 
-def read_held(reader: DiskReader, entry: Entry) -> Held | None:
+def read_held(tier: Tier, entry: Entry) -> Held | None:
     """The chunk of that entry, its frame's header checked; None when it was evicted since it was listed."""
     for num_bytes in (_PEEK_BYTES, entry.size_bytes):
-        data = reader.peek(entry.key, num_bytes)
+        data = tier.peek(entry.key, num_bytes)
         if data is None:
             return None
         header = _sound_header(data)
@@ -139,8 +84,22 @@ def read_held(reader: DiskReader, entry: Entry) -> Held | None:
     return Held(entry, None)
 
 
-def profile_problem(tier: DiskReader | DiskTier, fingerprint: str) -> str | None:
-    """Why frames of that profile cannot be decoded by who has this directory alone; None when they can."""
+def find_held(tier: Tier, tree: ChunkTree, digits: str) -> Held:
+    """As `find_entry`, with what its frame says."""
+    entry = find_entry(tier, tree, digits)
+    held = read_held(tier, entry)
+    if held is None:
+        raise gone_meanwhile(entry)
+    return held
+
+
+def gone_meanwhile(entry: Entry) -> InvalidRequest:
+    """What is raised about a chunk that was listed and cannot be read any more."""
+    return InvalidRequest(f"chunk {entry.key} was evicted while it was looked at")
+
+
+def profile_problem(tier: Tier, fingerprint: str) -> str | None:
+    """Why frames of that profile cannot be decoded by who has this store alone; None when they can."""
     try:
         content = tier.profile(fingerprint)
         if content is None:

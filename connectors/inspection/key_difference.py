@@ -1,14 +1,14 @@
-"""`kvstore why-miss` for keys: which part of their identity differs, or where their prompts part."""
+"""Why one key is not found for another: which part of their identity differs, or where their prompts part."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from connectors.cli.holdings import Held, quality_of
-from connectors.cli.miss import Answer, header_of, identity_of_chunk, named, num_held, span
-from connectors.cli.output import counted
-from connectors.cli.prompt_difference import Prompt
+from connectors.counted import counted
+from connectors.inspection.holdings import Held, quality_of
+from connectors.inspection.miss import Answer, header_of, identity_of_chunk, named, num_held, span
+from connectors.inspection.prompt_difference import Prompt
 from kvstore import ChunkKey, ChunkTree, chunk_keys
 
 

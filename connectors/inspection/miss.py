@@ -1,15 +1,14 @@
-"""What `kvstore why-miss` answers, and the identities it finds in a store."""
+"""Why a prompt is not found: what is answered, and the identities there are in a store."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from codec import FrameHeader, identity_of
-from connectors.cli.holdings import Held, read_held
-from connectors.cli.output import progress
-from kvstore import ChunkKey, ChunkTree, DiskReader, Identity, InvalidRequest
+from connectors.inspection.holdings import Held, read_held
+from kvstore import ChunkKey, ChunkTree, Entry, Identity, InvalidRequest, Tier
 
 
 @dataclass(frozen=True)
@@ -36,16 +35,16 @@ def identity_of_chunk(chunk: Held) -> Identity:
     return Identity(header.spec, codec, header.num_tokens, chunk.entry.terms.tenant)
 
 
-def identities(reader: DiskReader, tree: ChunkTree, hidden: bool) -> list[Identity]:
-    """Those of the first chunks held, each once. Reads the headers of all of them."""
+def identities(
+    tier: Tier, tree: ChunkTree, tracked: Callable[[Sequence[Entry]], Iterable[Entry]] = iter
+) -> list[Identity]:
+    """Those of the first chunks held, each once. Reads the headers of all of them, as `tracked` gives them out."""
     found: dict[bytes, Identity] = {}
-    firsts = [entry for entry in tree.firsts() if entry.parent is None]
-    with progress(hidden) as bar:
-        for first in bar.track(firsts, description="reading headers"):
-            held = read_held(reader, first)
-            if held is not None and held.header is not None:
-                of_first = identity_of_chunk(held)
-                found[of_first.root] = of_first
+    for first in tracked([entry for entry in tree.firsts() if entry.parent is None]):
+        held = read_held(tier, first)
+        if held is not None and held.header is not None:
+            of_first = identity_of_chunk(held)
+            found[of_first.root] = of_first
     return list(found.values())
 
 

@@ -1,16 +1,14 @@
-"""`kvstore why-miss` for prompts: the first token that differs, and how much of each a store holds."""
+"""Why one prompt is not found for another: the first token that differs, and how much of each a store holds."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from connectors.cli.miss import Answer, named, num_held, span
-from connectors.cli.output import counted
-from kvstore import ChunkTree, Identity, InvalidRequest, chunk_keys
+from connectors.counted import counted
+from connectors.inspection.miss import Answer, named, num_held, span
+from kvstore import ChunkTree, Identity, chunk_keys
 
 _AROUND = 8  # tokens of text shown on either side of the difference
 
@@ -26,25 +24,6 @@ class Prompt:
         """Of tokens [start, end); their ids where there is no tokenizer."""
         ids = self.token_ids[max(start, 0) : end]
         return str(ids) if self.tokenizer is None else repr(self.tokenizer.decode(ids))
-
-
-def read_prompt(file: Path, model: str) -> Prompt:
-    """The prompt in a file; `model` names whose tokenizer reads text. Raises InvalidRequest when none does."""
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise InvalidRequest(f"{file} cannot be read as text: {error}") from error
-    tokenizer = None
-    if model:
-        from connectors.hf.tokenizer import load_tokenizer  # transformers takes seconds to import
-
-        tokenizer = load_tokenizer(model)
-    token_ids = _token_ids(text)
-    if token_ids is not None:
-        return Prompt(token_ids, tokenizer)
-    if tokenizer is None:
-        raise InvalidRequest(f"{file} is text, not a JSON list of token ids: name its tokenizer with --model")
-    return Prompt(list(tokenizer(text)["input_ids"]), tokenizer)
 
 
 def compare_prompts(tree: ChunkTree, a: Prompt, b: Prompt, askers: Sequence[Identity], chunk_tokens: int) -> Answer:
@@ -115,13 +94,3 @@ def _first_difference(a: Sequence[int], b: Sequence[int]) -> int:
 def _one(prompt: Prompt, position: int) -> str:
     token = str(prompt.token_ids[position])
     return token if prompt.tokenizer is None else f"{token} ({prompt.text(position, position + 1)})"
-
-
-def _token_ids(text: str) -> list[int] | None:
-    """The list of token ids that the text is as JSON; None when it is something else, a prompt's own words."""
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    is_list = isinstance(found, list) and all(type(token) is int and 0 <= token < 1 << 32 for token in found)
-    return found if is_list else None

@@ -1,0 +1,1 @@
+"""Chunks and their profiles from a store into an archive, and from an archive into a store."""
