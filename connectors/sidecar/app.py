@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from connectors.sidecar import entry_routes, frame_routes, health_routes, problems, profile_routes, prompt_routes
+from connectors.sidecar import (
+    entry_routes,
+    frame_routes,
+    health_routes,
+    page_routes,
+    problems,
+    profile_routes,
+    prompt_routes,
+)
 from connectors.sidecar.context import Context
 from connectors.sidecar.schemas import ProblemBody
 
@@ -21,7 +29,7 @@ def create_app(context: Context) -> FastAPI:
     app = FastAPI(title="kvstore sidecar", version="1", description=_DESCRIPTION, docs_url=None, redoc_url=None)
     app.state.context = context
     problems.install(app)
-    for routes in (health_routes, frame_routes, prompt_routes, entry_routes, profile_routes):
+    for routes in (health_routes, frame_routes, prompt_routes, entry_routes, profile_routes, page_routes):
         app.include_router(routes.router)
     _describe_problems(app)
     return app
