@@ -36,6 +36,11 @@ class Breaker:
         self._reopens_at_s: float | None = None  # None: closed
         self._era = 0  # of the calls whose outcome counts: those before an opening say nothing about what came after
 
+    @property
+    def is_open(self) -> bool:
+        """Whether calls are held off: all, or all but the one that finds out."""
+        return self._reopens_at_s is not None
+
     def admit(self) -> int | None:
         """A ticket for one call, to be handed to `report`; None: do not call."""
         with self._lock:

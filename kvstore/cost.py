@@ -85,6 +85,11 @@ class CostModel:
         computing = self._of(self._computing, model)
         return computing.seconds(_behind(context, num_tokens)) if computing.rates else math.inf
 
+    def spared_s(self, model: str, num_tokens: int, context: int) -> float:
+        """Seconds that computing `num_tokens` behind `context` others would have added to a prompt; 0 if unknown."""
+        _, tokens, pairs = _attention(num_tokens, context)
+        return self._of(self._computing, model).seconds((0.0, tokens, pairs))
+
     def loading_s(self, model: str, held: Sequence[Held], quality: str, chunk_tokens: int) -> float:
         """Seconds to expect until these chunks are loaded at that quality; 0 for what was not measured yet."""
         return self._ready_s(model, held, quality, chunk_tokens)[-1]

@@ -35,6 +35,13 @@ class Guard:
         }
         self._complained: set[tuple[str, str]] = set()
 
+    def open_breakers(self) -> dict[tuple[str, str], bool]:
+        """By a tier's name, and `read` or `write`: whether it is not asked for now."""
+        kinds = {_READING[0]: "read", _WRITING[0]: "write"}
+        return {
+            (tier.name, kinds[verb]): each.is_open for (tier, verb), each in self._breakers.items() if verb in kinds
+        }
+
     def ask(self, tier: Tier, otherwise: T, call: Callable[..., T], *arguments: Any) -> T:
         """What the tier answers to `call(*arguments)`, or `otherwise` when it is unavailable or its breaker open."""
         breaker = self._breakers.get((tier, call.__name__))

@@ -21,6 +21,8 @@ NAMES = {
     "tokens_blended": "tokens of segments in those prompts, some of them computed again",
     "blends_checked": "blended prompts computed in full as well, to see that they stay close",
     "blending_stopped": "times blending ended because the answers checked were beyond the bound",
+    "loading_ms": "milliseconds spent loading, where it is known what computing the same would have taken",
+    "computing_spared_ms": "milliseconds that computing what was loaded meanwhile is expected to have taken",
     "chunks_vanished": "chunks matched and gone when they were loaded",
     "chunks_corrupt": "chunks that failed a check and were quarantined",
     "profiles_missing": "chunks not decoded because their profile was not to be had",
@@ -34,6 +36,10 @@ NAMES = {
     "chunks_prefetched": "chunks copied to the fastest tier before they were asked for",
     "frames_given": "frames the sidecar gave away",
     "frames_missed": "frames the sidecar was asked for and did not hold",
+    "frames_described": "frames of which the sidecar said where they lie, to be read there",
+    "chunks_asked": "chunks of prompts the sidecar was asked how much of it holds",
+    "chunks_matched": "leading chunks of those prompts that were held",
+    "reports_failed": "reports of an engine that did not reach the sidecar",
     "prefetches_dropped": "reads in the background dropped because too many were under way",
 }
 

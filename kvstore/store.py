@@ -17,6 +17,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
@@ -90,6 +91,8 @@ class KVStore:
         fingerprint = profile_named(codec.id, codec.params())
         self._profile = None if fingerprint is None else registered(fingerprint)
         self._profiles_kept = set[str]()  # one for all copies
+        self._closing = ExitStack()
+        self._closing.callback(self.tier.close)
 
     def in_chunks_of(self, num_tokens: int) -> KVStore:
         """The same store for chunks of another length: the same tiers, codec and metrics, closed with this one."""
@@ -197,6 +200,7 @@ class KVStore:
             raise InvalidRequest(f"there is room for {len(rooms)} chunks, the match has {len(match.keys)}")
 
         held = self._reader.held(match) if match.until_s < math.inf else []
+        began_s = time.perf_counter()
 
         def read(index: int) -> tuple[str | None, memoryview | DeviceFrame | None]:
             quality = self._reader.quality(match, held[index:])
@@ -214,7 +218,16 @@ class KVStore:
                 break
             loaded += 1
         self._was_loaded(match, loaded)
+        self._spared(match, loaded, time.perf_counter() - began_s)
         return loaded
+
+    def _spared(self, match: PrefixMatch, num_chunks: int, loading_s: float) -> None:
+        """Counts what loading took beside what computing would have added, where that is known."""
+        model, num_tokens = match.identity.spec.fingerprint(), num_chunks * self.chunk_tokens
+        computing_s = self.cost.spared_s(model, num_tokens, match.start)
+        if computing_s and num_chunks:
+            self.metrics.count("loading_ms", round(1000 * loading_s))
+            self.metrics.count("computing_spared_ms", round(1000 * computing_s))
 
     def _was_loaded(self, match: PrefixMatch, num_chunks: int) -> None:
         self.tier.touch(match.before + match.keys[:num_chunks])
@@ -354,9 +367,13 @@ class KVStore:
                     self._reader.blame(checked.key, CorruptFrame(checked.problem))
                 yield checked
 
+    def end_with(self, close: Callable[[], object]) -> None:
+        """Has `close` called when the store is closed, before its tiers are."""
+        self._closing.callback(close)
+
     def close(self) -> None:
         """Closes the tiers. Safe to repeat."""
-        self.tier.close()
+        self._closing.close()
 
     def __enter__(self) -> Self:
         return self

@@ -48,6 +48,7 @@ class Tiers(Tier):
         self._metrics, self._cost = metrics or Metrics(), cost or CostModel()
         guard = Guard(self.tiers, self._metrics, breaker)
         self._ask, self._send_down = guard.ask, SendDown(self.tiers, guard, self.entry)
+        self.open_breakers = guard.open_breakers
         self.background = Background()
 
     def match(self, keys: Sequence[ChunkKey]) -> int:
@@ -69,10 +70,17 @@ class Tiers(Tier):
         return runs
 
     def get(self, key: ChunkKey) -> memoryview | None:
+        found = self.get_from(key)
+        return None if found is None else found[1]
+
+    def get_from(self, key: ChunkKey) -> tuple[str, memoryview] | None:
+        """As `get`, with the name of the tier that gave it."""
         depth, frame = self._first(lambda tier: tier.get, key)
-        if frame is not None and depth:
+        if frame is None:
+            return None
+        if depth:
             self._promote(key, frame, self.tiers[depth], self.tiers[:depth])
-        return frame
+        return self.tiers[depth].name, frame
 
     def peek(self, key: ChunkKey, num_bytes: int) -> memoryview | None:
         """From the fastest tier that holds it; nothing is promoted."""
@@ -151,6 +159,12 @@ class Tiers(Tier):
     def delete(self, key: ChunkKey) -> bool:
         held = [self._ask(tier, False, tier.delete, key) for tier in self.tiers]
         return any(held)
+
+    def delete_all(self, keys: Sequence[ChunkKey]) -> int:
+        num_held = sum(self.entry(key) is not None for key in dict.fromkeys(keys))
+        for tier in self.tiers:
+            self._ask(tier, 0, tier.delete_all, keys)
+        return num_held
 
     def touch(self, keys: Sequence[ChunkKey]) -> None:
         for tier in self.tiers:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import socket
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +10,7 @@ import typer
 
 from connectors.cli.options import StoreOption
 from connectors.settings import load_settings
+from connectors.sidecar.logs import LogStyle, configure
 
 
 def serve(
@@ -20,6 +20,9 @@ def serve(
     port: Annotated[int | None, typer.Option(metavar="PORT", min=0, max=65535, help="0 is one that is free.")] = None,
     unix: Annotated[Path | None, typer.Option("--socket", metavar="PATH", help="The Unix socket.")] = None,
     store: StoreOption = None,
+    log: Annotated[
+        LogStyle | None, typer.Option(help="Lines for people, or of JSON. [default: text to a terminal, else json]")
+    ] = None,
 ) -> None:
     """Serve the store to engines and people, over HTTP, on this host unless told otherwise.
 
@@ -29,21 +32,26 @@ def serve(
     Other machines are let in with a token only: sidecar.admin_token (KVSTORE_SIDECAR_ADMIN_TOKEN) for everything,
     and one for each tenant in [tokens]. SIGTERM ends the service when what is under way is done.
 
+    Traces go to the collector that OTEL_EXPORTER_OTLP_ENDPOINT names, if any: pip install 'kvstore[otel]'.
+
     Example: KVSTORE_SIDECAR_ADMIN_TOKEN=$(openssl rand -hex 16) kvstore serve --host 0.0.0.0
     """
     from connectors.sidecar.opening import open_context  # what serves takes a second to import
     from connectors.sidecar.server import Address, Server, listen
+    from connectors.sidecar.traces import traced
 
     given = {"sidecar.host": host, "sidecar.port": port, "sidecar.socket": unix, "store.path": store}
     overrides = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
     settings = load_settings(overrides={name: value for name, value in overrides.items() if value is not None})
     sidecar = settings.sidecar
-    logging.basicConfig(format="kvstore: %(levelname)s %(message)s", level=logging.INFO)
+    configure(log)
     with open_context(settings) as context:
+        server = Server(context)
         sockets = listen(Address(sidecar.host, sidecar.port, sidecar.socket), bool(context.tokens))
-        for listening in sockets:
-            typer.echo(f"kvstore serves {settings.store.path} at {_name(listening)}")
-        Server(context).run(sockets)
+        with traced(server.app):
+            for listening in sockets:
+                typer.echo(f"kvstore serves {settings.store.path} at {_name(listening)}")
+            server.run(sockets)
 
 
 def _name(listening: socket.socket) -> str:

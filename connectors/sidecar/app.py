@@ -8,12 +8,17 @@ from connectors.sidecar import (
     entry_routes,
     frame_routes,
     health_routes,
+    metrics_routes,
     page_routes,
     problems,
     profile_routes,
     prompt_routes,
+    report_routes,
 )
 from connectors.sidecar.context import Context
+from connectors.sidecar.intake import Intake
+from connectors.sidecar.observed import Observed
+from connectors.sidecar.prometheus import Instruments
 from connectors.sidecar.schemas import ProblemBody
 
 _DESCRIPTION = """KV caches of prompts, kept and given back by chunk: see the README.
@@ -27,9 +32,14 @@ by whoever receives it: `Kvstore-Xxh3` is the XXH3-128 of a body. Errors are `ap
 def create_app(context: Context) -> FastAPI:
     """The service's application. The context's service is closed by whoever opened it."""
     app = FastAPI(title="kvstore sidecar", version="1", description=_DESCRIPTION, docs_url=None, redoc_url=None)
+    app.router.redirect_slashes = False
     app.state.context = context
+    app.add_middleware(Intake, context=context)
+    app.state.instruments = Instruments(context)
+    app.add_middleware(Observed, context=context, instruments=app.state.instruments)
     problems.install(app)
-    for routes in (health_routes, frame_routes, prompt_routes, entry_routes, profile_routes, page_routes):
+    operations = health_routes, metrics_routes, report_routes
+    for routes in (*operations, frame_routes, prompt_routes, entry_routes, profile_routes, page_routes):
         app.include_router(routes.router)
     _describe_problems(app)
     return app

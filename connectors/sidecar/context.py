@@ -9,15 +9,19 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import HTTPBearer
+from fastapi.security.utils import get_authorization_scheme_param
 from starlette.requests import ClientDisconnect
 
 from connectors.sidecar.callers import Caller, Tokens
 from connectors.sidecar.limits import Bodies, Rates
+from connectors.sidecar.loopback import names_this_host
 from connectors.sidecar.problems import Problem
+from connectors.sidecar.reports import Reports
 from connectors.sidecar.service import Service
 
 _BODY_S, _SLOWEST_BYTES_PER_S = 20.0, 1 << 20
+_LONGEST_LENGTH = 18  # digits
 _BEARER = HTTPBearer(auto_error=False, description="A tenant's token, or the admin's.")
 
 
@@ -29,7 +33,10 @@ class Context:
     tokens: Tokens
     rates: Rates
     bodies: Bodies
+    reports: Reports = field(default_factory=Reports)
     draining: bool = False
+    under_way: int = 0
+    """Requests, those of operations aside."""
     body_s: float = field(default=_BODY_S)
     """For a body to come, and a second more for each MiB of it."""
 
@@ -39,18 +46,25 @@ def context_of(request: Request) -> Context:
     return context
 
 
-async def caller_of(
-    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
-) -> Caller:
-    """Raises Problem for who is not known, or asks too often."""
-    context = context_of(request)
+def identified(request: Request, context: Context) -> Caller:
+    """Raises Problem for who is not known. Where there are no tokens, pages from elsewhere are not."""
     on_this_host = request.client is None  # a Unix socket has no address
-    peer = "this host" if request.client is None else request.client.host
+    if not (context.tokens or on_this_host or names_this_host(request.headers.get("host"))):
+        raise Problem("forbidden", "without tokens this service is for localhost, by that name or its address")
+    scheme, token = get_authorization_scheme_param(request.headers.get("authorization"))
     try:
-        caller = context.tokens.caller(credentials.credentials if credentials else None, on_this_host)
+        return context.tokens.caller(token if scheme.lower() == "bearer" and token else None, on_this_host)
     except Problem:
+        peer = "this host" if request.client is None else request.client.host
         context.rates.spend(f"unknown:{peer}")
         raise
+
+
+async def caller_of(request: Request, described: Annotated[object, Depends(_BEARER)]) -> Caller:
+    """Raises Problem for who is not known, or asks too often. `described` is for the OpenAPI description."""
+    context = context_of(request)
+    caller = identified(request, context)
+    request.state.caller = caller.name
     context.rates.spend(caller.name)
     return caller
 
@@ -59,16 +73,30 @@ CallerOf = Annotated[Caller, Depends(caller_of)]
 ContextOf = Annotated[Context, Depends(context_of)]
 
 
+def length_of(request: Request) -> int:
+    """Bytes of the body; 0 where there is none. Raises Problem where one comes and its length is not said."""
+    length = request.headers.get("content-length")
+    if length is None and "transfer-encoding" not in request.headers:
+        return 0
+    if length is None or not length.isascii() or not length.isdigit() or len(length) > _LONGEST_LENGTH:
+        raise Problem("length-required", "send Content-Length")
+    return int(length)
+
+
+def is_streamed(request: Request) -> bool:
+    """Whether the body is read by `body_of`."""
+    return bool(getattr(request.state, "streamed", False))
+
+
 @asynccontextmanager
 async def body_of(request: Request, context: Context) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
     """The body's length, and its pieces as they come. Room is kept for it until the `with` is left.
 
     Raises Problem where the length is not said, too long, or the body slower than allowed.
     """
-    length = request.headers.get("content-length")
-    if length is None or not length.isascii() or not length.isdigit():
+    if "content-length" not in request.headers:
         raise Problem("length-required", "send Content-Length")
-    num_bytes = int(length)
+    num_bytes, request.state.streamed = length_of(request), True
     with context.bodies.room(num_bytes):
         try:
             async with asyncio.timeout(context.body_s + num_bytes / _SLOWEST_BYTES_PER_S):

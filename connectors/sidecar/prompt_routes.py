@@ -52,7 +52,7 @@ def _keys(keys: Sequence[Key]) -> list[ChunkKey]:
 @router.post("/match", responses=responses(*_ALWAYS))
 async def match(asked: MatchRequest, caller: CallerOf, context: ContextOf) -> MatchAnswer:
     """How many leading chunks are held. Reads no frame, counts and ages nothing."""
-    matched = context.service.match(caller, _keys(asked.keys), asked.lease_s)
+    matched = _matched(asked, caller, context)
     return MatchAnswer(held=matched.held, runs=_runs(matched), lease=_lease(matched, asked.lease_s))
 
 
@@ -65,12 +65,18 @@ async def descriptors(asked: MatchRequest, caller: CallerOf, context: ContextOf)
     """
     if not caller.on_this_host:
         raise Problem("forbidden", "descriptors are for who asks over the Unix socket")
-    keys = _keys(asked.keys)
-    matched = context.service.match(caller, keys, asked.lease_s)
-    places = await run_in_threadpool(context.service.in_files, caller, keys[: matched.held])
+    matched = _matched(asked, caller, context)
+    places = await run_in_threadpool(context.service.in_files, caller, _keys(asked.keys[: matched.held]))
     frames = [_descriptor(*pair) for pair in zip(asked.keys, places, strict=False)]
     lease = _lease(matched, asked.lease_s)
     return DescriptorAnswer(held=matched.held, runs=_runs(matched), lease=lease, frames=frames)
+
+
+def _matched(asked: MatchRequest, caller: Caller, context: Context) -> Matched:
+    matched = context.service.match(caller, _keys(asked.keys), asked.lease_s)
+    context.service.metrics.count("chunks_asked", len(asked.keys))
+    context.service.metrics.count("chunks_matched", matched.held)
+    return matched
 
 
 def _runs(matched: Matched) -> list[Run]:

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from kvstore.leases import LONGEST_LEASE_S
+from kvstore.metrics import NAMES
+from kvstore.segment_record import MAX_TENANT_BYTES
 
 Key = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
 """A chunk's key: 64 hex digits."""
 MOST_KEYS = 1 << 14
 _MOST_S = 10**10
 Keys = Annotated[list[Key], Field(max_length=MOST_KEYS, description="A prompt's chunks, the first one first.")]
-Tenant = Annotated[str, StringConstraints(max_length=1024)]
+Tenant = Annotated[str, StringConstraints(max_length=MAX_TENANT_BYTES // 4)]
 LeaseS = Annotated[float, Field(ge=0, le=LONGEST_LEASE_S, description="For how long they stay; 0: no lease.")]
+Count = Annotated[int, Field(strict=True, ge=0, le=1 << 53)]
+
+
+def _of_names(counts: dict[str, int]) -> dict[str, int]:
+    if unknown := sorted(counts.keys() - NAMES.keys()):
+        raise ValueError(f"there is no counter {unknown[0]!r:.50}")
+    return counts
 
 
 class Given(BaseModel):
@@ -116,6 +125,37 @@ class LeaseRequest(Given):
 class QuarantineRequest(Given):
     key: Key
     reason: Annotated[str, StringConstraints(min_length=1, max_length=500)]
+
+
+class ReportRequest(Given):
+    """What an engine has counted since it started."""
+
+    engine: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:\-]{1,100}$")]
+    model: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    counts: Annotated[
+        dict[str, Count], AfterValidator(_of_names), Field(json_schema_extra={"propertyNames": {"enum": sorted(NAMES)}})
+    ]
+
+
+class EngineBody(BaseModel):
+    engine: str
+    model: str
+    tenant: str
+    reported_at_s: float = Field(description="Unix seconds.")
+    counts: dict[str, int]
+
+
+class ModelBody(BaseModel):
+    """Sums over all that its engines ever reported."""
+
+    model: str
+    rungs: dict[str, int] = Field(description="Prompt tokens, by what became of them.")
+    counts: dict[str, int]
+
+
+class ReportsAnswer(BaseModel):
+    engines: list[EngineBody] = Field(description="Those heard of lately, the last one first.")
+    models: list[ModelBody]
 
 
 class EntryBody(BaseModel):

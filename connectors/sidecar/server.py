@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
+import asyncio
 import os
 import resource
 import socket
 import stat
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +15,13 @@ import uvicorn
 
 from connectors.sidecar.app import create_app
 from connectors.sidecar.context import Context
+from connectors.sidecar.loopback import is_loopback
 from connectors.sidecar.protocol import Protocol
 from kvstore import InvalidRequest
 
 _BACKLOG, _SEND_BYTES = 2048, 4 << 20
-_DRAIN_S = 20
+_DRAIN_S = 20.0
+_CLOSE_S = 5  # for what was answered to reach who asked
 
 
 @dataclass(frozen=True)
@@ -34,9 +37,9 @@ class Server(uvicorn.Server):
     """Serves a context. Says that it drains as soon as it is told to end."""
 
     def __init__(self, context: Context) -> None:
-        self._context = context
+        self._context, self.app = context, create_app(context)
         config = uvicorn.Config(
-            create_app(context),
+            self.app,
             http=Protocol,
             loop="uvloop",
             ws="none",
@@ -44,14 +47,29 @@ class Server(uvicorn.Server):
             access_log=False,
             log_config=None,
             server_header=False,
+            proxy_headers=False,
             timeout_keep_alive=30,
-            timeout_graceful_shutdown=_DRAIN_S,
+            timeout_graceful_shutdown=_CLOSE_S,
         )
         super().__init__(config)
 
     def handle_exit(self, sig: int, frame: object) -> None:
         self._context.draining = True
         super().handle_exit(sig, frame)  # type: ignore[arg-type]
+        self._captured_signals.clear()  # raised once more afterwards, they would end the process with frames unwritten
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Has what is under way finish, while new requests are sent elsewhere; then nobody is listened to."""
+        self._context.draining = True
+        ends_s = time.monotonic() + _DRAIN_S
+        while self._context.under_way and time.monotonic() < ends_s and not self.force_exit:
+            await asyncio.sleep(0.02)
+        for listening in sockets or []:
+            if listening.family == socket.AF_UNIX:
+                Path(listening.getsockname()).unlink(
+                    missing_ok=True
+                )  # while it is ours: the next one may be there soon
+        await super().shutdown(sockets)
 
 
 def listen(address: Address, has_tokens: bool) -> list[socket.socket]:
@@ -59,7 +77,7 @@ def listen(address: Address, has_tokens: bool) -> list[socket.socket]:
     _raise_file_limit()
     sockets = []
     if address.host:
-        if not has_tokens and not _is_loopback(address.host):
+        if not has_tokens and not is_loopback(address.host):
             raise InvalidRequest(
                 f"sidecar.host is {address.host}, which other machines reach, and no token is set: set "
                 "sidecar.admin_token or [tokens], or listen on 127.0.0.1"
@@ -70,13 +88,6 @@ def listen(address: Address, has_tokens: bool) -> list[socket.socket]:
     if not sockets:
         raise InvalidRequest("there is nowhere to listen: set sidecar.host or sidecar.socket")
     return sockets
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _bound(address: Address) -> socket.socket:

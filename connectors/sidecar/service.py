@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from codec import CorruptFrame, read_header
 from connectors.sidecar.callers import Caller
 from connectors.sidecar.problems import Problem
-from kvstore import ChunkKey, ChunkTree, Entry, EntryFilter, InvalidRequest, Metrics, Terms, Tiers
+from kvstore import ChunkKey, ChunkTree, Entry, EntryFilter, InvalidRequest, Metrics, Terms, Tiers, TierUnavailable
 from kvstore.leases import Lease, Leases
 from kvstore.tier import Frame, InFile
 from kvstore.write_behind import WriteBehind
@@ -61,6 +63,8 @@ class Service:
         self.tiers, self.metrics, self.leases = tiers, metrics, Leases()
         self.behind = WriteBehind(tiers, metrics)
         self._check, self._clock = check, clock
+        self._given: Counter[str] = Counter()
+        self._counting = threading.Lock()
         for tier in tiers.tiers:
             tier.spared = self.leases
 
@@ -81,17 +85,34 @@ class Service:
     def get(self, caller: Caller, key: ChunkKey) -> memoryview | None:
         if not caller.is_admin and self.entry(caller, key) is None:
             return None
-        return self.tiers.get(key)
+        found = self.tiers.get_from(key)
+        return None if found is None else self._given_to(caller, key, *found)
 
     def at_hand(self, caller: Caller, key: ChunkKey) -> memoryview | None:
         """The frame if it can be had without waiting: from memory."""
         fastest = self.tiers.tiers[0]
         if fastest.name != "memory" or (not caller.is_admin and self.entry(caller, key) is None):
             return None
-        return fastest.get(key)
+        frame = fastest.get(key)
+        return None if frame is None else self._given_to(caller, key, fastest.name, frame)
+
+    def _given_to(self, caller: Caller, key: ChunkKey, tier: str, frame: memoryview) -> memoryview | None:
+        if not caller.is_admin and self.entry(caller, key) is None:  # it became another's while it was read
+            return None
+        with self._counting:
+            self._given[tier] += 1
+        return frame
+
+    @property
+    def given(self) -> dict[str, int]:
+        """How many frames were given away from each tier, by its name."""
+        with self._counting:
+            return {tier.name: self._given[tier.name] for tier in self.tiers.tiers}
 
     def in_files(self, caller: Caller, keys: Sequence[ChunkKey]) -> list[InFile | None]:
-        return [None if self.entry(caller, key) is None else self.tiers.in_file(key) for key in keys]
+        places = [None if self.entry(caller, key) is None else self.tiers.in_file(key) for key in keys]
+        self.metrics.count("frames_described", len(places) - places.count(None))
+        return places
 
     def put(
         self,
@@ -121,9 +142,15 @@ class Service:
         return Put(self.behind.put(entries[:own], prefix, terms), False)
 
     def delete(self, caller: Caller, keys: Sequence[ChunkKey]) -> int:
-        """Each with nothing behind it that is held, or after that. How many were held, and are gone for good."""
+        """Each with nothing behind it that is held, or after that. How many were held, and are gone for good.
+
+        Raises TierUnavailable when some are held still.
+        """
         self._settle()
-        return self.tiers.delete_all([key for key in keys if self.entry(caller, key) is not None])
+        own = [key for key in keys if self.entry(caller, key) is not None]
+        deleted = self.tiers.delete_all(own)
+        self._require_gone(own)
+        return deleted
 
     def pin(self, caller: Caller, keys: Sequence[ChunkKey], pinned: bool) -> int:
         """How many leading ones are held."""
@@ -162,8 +189,14 @@ class Service:
         if self.entry(caller, key) is None:
             return False
         self.tiers.quarantine(key, reason)
+        self._require_gone([key])
         self.metrics.count("chunks_corrupt")
         return True
+
+    def _require_gone(self, keys: Sequence[ChunkKey]) -> None:
+        left = sum(self.tiers.entry(key) is not None for key in keys)
+        if left:
+            raise TierUnavailable(f"{left} of {len(keys)} chunks are still held: a tier failed")
 
     def _settle(self) -> None:
         """Nothing that is on its way down may bring back what is about to go."""

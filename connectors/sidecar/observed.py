@@ -1,0 +1,108 @@
+"""Observed: what stands around every request. Its id, its line in the log, its numbers, and the end of the service."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import time
+from dataclasses import dataclass
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from connectors.sidecar.context import Context
+from connectors.sidecar.logs import REQUEST_ID
+from connectors.sidecar.problems import CODES, Problem
+from connectors.sidecar.prometheus import Instruments
+
+_log = logging.getLogger("kvstore.requests")
+_SANE = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_METHODS = {"GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", "PATCH"}
+_PROBES = {"/healthz", "/readyz", "/metrics"}
+_CUT_OFF = 499
+"""The status that is logged of a request whose answer nobody waited for."""
+
+
+@dataclass
+class _Traffic:
+    """What has gone both ways of one request."""
+
+    status: int = _CUT_OFF
+    bytes_in: int = 0
+    bytes_out: int = 0
+
+
+class Observed:
+    """Middleware. `X-Request-Id` is the caller's where that is sane, and comes back with every answer."""
+
+    def __init__(self, app: ASGIApp, context: Context, instruments: Instruments) -> None:
+        self._app, self._context, self._instruments = app, context, instruments
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _id_of(scope)
+        REQUEST_ID.set(request_id)  # a connection's requests have contexts of their own
+        traffic, began_s = _Traffic(), time.perf_counter()
+        header = b"x-request-id", request_id.encode()
+
+        async def counting() -> Message:
+            message = await receive()
+            traffic.bytes_in += len(message.get("body", b""))
+            return message
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                traffic.status = message["status"]
+                message["headers"] = [*message["headers"], header]
+            else:
+                traffic.bytes_out += len(message.get("body", b""))
+            await send(message)
+
+        is_probe = scope["path"] in _PROBES
+        self._context.under_way += not is_probe
+        try:
+            await self._answer(scope, counting, sending, traffic, is_probe)
+        finally:
+            self._context.under_way -= not is_probe
+            self._note(scope, traffic, time.perf_counter() - began_s, is_probe)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, traffic: _Traffic, is_probe: bool) -> None:
+        if self._context.draining and not is_probe:
+            gone = Problem("draining", "send requests elsewhere: this service is about to end", {"Connection": "close"})
+            await gone.response()(scope, receive, send)
+            return
+        try:
+            await self._app(scope, receive, send)
+        except Exception:
+            _log.exception("a request failed")
+            if traffic.status != _CUT_OFF:
+                raise  # the answer has begun: the connection ends, so that nobody takes it for whole
+            await Problem("internal", CODES["internal"][1]).response()(scope, receive, send)
+
+    def _note(self, scope: Scope, traffic: _Traffic, seconds: float, is_probe: bool) -> None:
+        method = scope["method"] if scope["method"] in _METHODS else "OTHER"
+        route = getattr(scope.get("route"), "path", "none")
+        self._instruments.observe(method, route, traffic.status, seconds, traffic.bytes_in, traffic.bytes_out)
+        level = logging.DEBUG if is_probe else logging.INFO
+        if not _log.isEnabledFor(level):
+            return
+        ms = round(1000 * seconds, 3)
+        fields = {
+            "method": method,
+            "route": route,
+            "status": traffic.status,
+            "ms": ms,
+            "bytes_in": traffic.bytes_in,
+            "bytes_out": traffic.bytes_out,
+            "caller": scope.get("state", {}).get("caller", ""),
+        }
+        _log.log(level, "%s %s %d in %g ms", method, route, traffic.status, ms, extra={"fields": fields})
+
+
+def _id_of(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _SANE.fullmatch(value):
+            return str(value, "ascii")
+    return secrets.token_hex(8)
