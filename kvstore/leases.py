@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import threading
 import time
@@ -14,7 +15,7 @@ from kvstore.key import ChunkKey
 
 LONGEST_LEASE_S = 600.0
 _MOST_KEYS = 1 << 17
-"""Of all leases together: whoever makes room walks over them."""
+"""Of all leases together, a chunk as often as it is leased: whoever makes room walks over them."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Leases:
         self._clock, self._lock = clock, threading.Lock()
         self._leases: dict[str, Lease] = {}
         self._times: Counter[ChunkKey] = Counter()
+        self._num_keys, self._none_ends_before_s = 0, math.inf
 
     def grant(self, keys: Sequence[ChunkKey], seconds: float, holder: str = "") -> Lease | None:
         """None when too much is leased already: what is read then may be gone.
@@ -44,11 +46,12 @@ class Leases:
         """
         with self._lock:
             until_s = self._until(seconds)
-            if len(self._times) + len(keys) > _MOST_KEYS:
+            if self._num_keys + len(keys) > _MOST_KEYS:
                 return None
             lease = Lease(secrets.token_urlsafe(12), tuple(keys), holder, until_s)
             self._leases[lease.id] = lease
             self._times.update(lease.keys)
+            self._num_keys += len(lease.keys)
             return lease
 
     def renew(self, lease_id: str, seconds: float, holder: str = "") -> bool:
@@ -85,15 +88,21 @@ class Leases:
         if not 0 < seconds <= LONGEST_LEASE_S:
             raise InvalidRequest(f"a lease of {seconds:g} s; allowed are more than 0 and at most {LONGEST_LEASE_S:g}")
         self._end_those_over()
-        return self._clock() + seconds
+        until_s = self._clock() + seconds
+        self._none_ends_before_s = min(self._none_ends_before_s, until_s)
+        return until_s
 
     def _end_those_over(self) -> None:
         now_s = self._clock()
+        if now_s < self._none_ends_before_s:
+            return
         for lease in [lease for lease in self._leases.values() if lease.until_s <= now_s]:
             self._end(lease)
+        self._none_ends_before_s = min((lease.until_s for lease in self._leases.values()), default=math.inf)
 
     def _end(self, lease: Lease) -> None:
         del self._leases[lease.id]
+        self._num_keys -= len(lease.keys)
         for key in lease.keys:
             self._times[key] -= 1
             if not self._times[key]:

@@ -37,7 +37,7 @@ class WriteBehind:
     def __init__(self, tiers: Tiers, metrics: Metrics, capacity_bytes: int = 256 << 20) -> None:
         self._tiers, self._metrics, self._capacity_bytes = tiers, metrics, capacity_bytes
         self._waiting: deque[_Run] = deque()
-        self._bytes = 0
+        self._submitted_bytes = self._written_bytes = 0
         self._closed = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="kvstore-write-behind", daemon=True)
@@ -58,10 +58,10 @@ class WriteBehind:
     def _submit(self, run: _Run) -> None:
         num_bytes = _bytes_of(run)
         with self._changed:
-            if self._closed or self._bytes + num_bytes > self._capacity_bytes:
+            if self._closed or self.waiting_bytes + num_bytes > self._capacity_bytes:
                 self._metrics.count("chunks_not_written", len(run.entries))
                 return
-            self._bytes += num_bytes
+            self._submitted_bytes += num_bytes
             if self._waiting and run.continues(self._waiting[-1]) and _bytes_of(self._waiting[-1]) < _TOGETHER_BYTES:
                 self._waiting[-1].entries += run.entries
             else:
@@ -71,12 +71,13 @@ class WriteBehind:
     @property
     def waiting_bytes(self) -> int:
         """Of frames that are not below the fastest tier yet."""
-        return self._bytes
+        return self._submitted_bytes - self._written_bytes
 
     def flush(self, timeout_s: float | None = None) -> bool:
-        """Waits until all that was put is below; False when that took longer than `timeout_s`."""
+        """Waits until all that was put before is below; False when that took longer than `timeout_s`."""
         with self._changed:
-            return self._changed.wait_for(lambda: not self._bytes, timeout_s)
+            awaited_bytes = self._submitted_bytes
+            return self._changed.wait_for(lambda: self._written_bytes >= awaited_bytes, timeout_s)
 
     def close(self) -> None:
         """Writes what waits, then ends the thread. Safe to repeat."""
@@ -98,7 +99,7 @@ class WriteBehind:
                 self._metrics.count("saves_failed")
                 _log.exception("writing %d chunks behind failed", len(run.entries))
             with self._changed:
-                self._bytes -= _bytes_of(run)
+                self._written_bytes += _bytes_of(run)
                 self._changed.notify_all()
 
 

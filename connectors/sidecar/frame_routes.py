@@ -20,7 +20,7 @@ from kvstore import Entry
 router = APIRouter(prefix="/v1/frames", tags=["frames"])
 KeyPath = Annotated[str, Path(pattern="^[0-9a-f]{64}$", description="The chunk's key: 64 hex digits.")]
 _RANGE = re.compile(r"bytes=(\d{1,15})-(\d{0,15})", re.ASCII)
-_LAYERS = re.compile(r"(\d{1,5}):(\d{1,5})", re.ASCII)
+_LAYERS = r"^[0-9]{1,5}:[0-9]{1,5}$"
 _FRAME = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 _CHECKSUM = r"^[0-9a-f]{32}$"
 _ALWAYS = ("unauthorized", "invalid-request", "too-many-requests", "unavailable")
@@ -40,7 +40,7 @@ async def get_frame(
     caller: CallerOf,
     context: ContextOf,
     layers: Annotated[
-        str | None, Query(pattern=_LAYERS.pattern, description="Only those layers: `first:end`, end not included.")
+        str | None, Query(pattern=_LAYERS, description="Only those layers: `first:end`, end not included.")
     ] = None,
     range_: Annotated[str | None, Header(alias="Range", description="Only those bytes: `bytes=first-last`.")] = None,
     touch: Annotated[bool, Query(description="Whether that counts as a use.")] = True,
@@ -111,10 +111,10 @@ async def put_frame(
 ) -> PutAnswer:
     """Keep a frame. Its checksum and its header are checked before it is acknowledged."""
     chunk, before = key_of(key), None if parent is None else key_of(parent)
+    owner = caller.acts_for(tenant)
     body = await _received(request, context)
     if xxhash.xxh3_128_hexdigest(body) != checksum:
         raise Problem("checksum-mismatch", f"the XXH3-128 of the {len(body)} bytes that came is not {checksum}")
-    owner = caller.acts_for(tenant)
     put = await run_in_threadpool(context.service.put, owner, [(chunk, body)], before, ttl_s, durable)
     return answer_to_put(put)
 

@@ -10,12 +10,14 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
 from connectors.sidecar.logs import REQUEST_ID
 from kvstore import CorruptFrame, InvalidRequest, KVCacheError, TierUnavailable
 
 MEDIA_TYPE = "application/problem+json"
 CODES: Mapping[str, tuple[int, str]] = {
+    "malformed": (400, "what came is no HTTP/1.1 request"),
     "unauthorized": (401, "a token is needed, and none was given or it is not known"),
     "forbidden": (403, "this token does not allow that"),
     "not-found": (404, "nothing of that name is held"),
@@ -29,6 +31,7 @@ CODES: Mapping[str, tuple[int, str]] = {
     "checksum-mismatch": (422, "the body is not what its checksum says"),
     "corrupt-frame": (422, "the body is no frame of that key"),
     "too-many-requests": (429, "too many requests: come back later"),
+    "head-too-large": (431, "the request's head is longer than this service takes"),
     "internal": (500, "something went wrong here: the log has it, under the request's id"),
     "unavailable": (503, "the store cannot do that now"),
     "busy": (503, "too much is under way"),
@@ -84,8 +87,21 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:
+        if isinstance(error.__cause__, Problem):  # met while a body was read
+            return error.__cause__.response()
         code = _OF_STATUS.get(error.status_code, "invalid-request" if error.status_code < 500 else "internal")
-        return Problem(code, str(error.detail), error.headers).response()
+        headers = {"Allow": ", ".join(_allowed(request))} if error.status_code == 405 else error.headers
+        return Problem(code, str(error.detail), headers).response()
+
+
+def _allowed(request: Request) -> list[str]:
+    """The methods that some route takes at the address that was asked for."""
+    here = (route for route in request.app.routes if isinstance(route, Route) and _is_at(route, request.scope["path"]))
+    return sorted({method for route in here for method in route.methods or ()})
+
+
+def _is_at(route: Route, path: str) -> bool:
+    return route.path_regex.match(path) is not None
 
 
 def responses(*codes: str) -> dict[int | str, dict[str, Any]]:

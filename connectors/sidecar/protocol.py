@@ -1,5 +1,8 @@
-"""HTTP/1.1 as uvicorn speaks it with httptools, for long bodies: handed over in large pieces instead of waking the
-application for every 64 KiB, which takes most of the time of a frame's way in; and slow heads end.
+"""HTTP/1.1 as uvicorn speaks it with httptools, for long bodies and for whoever means no good.
+
+Long bodies are handed over in large pieces instead of waking the application for every 64 KiB, which takes most of the
+time of a frame's way in. What is no request is answered with a problem. Heads have a length and a time; so has the rest
+of a body that was declined, and so have answers that nobody takes. Who has sent all and closed its half is answered.
 """
 
 from __future__ import annotations
@@ -7,10 +10,15 @@ from __future__ import annotations
 from asyncio import TimerHandle
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from connectors.sidecar.problems import Problem
 
 _PIECE_BYTES = 4 << 20
+_MOST_HEAD_BYTES = 64 << 10
 _HEAD_S = 20.0  # for a request's head to come, from its first byte or that of the connection
+_REST_S = 5.0  # for the rest of a body that is not wanted: closing at once would lose the answer that says so
+_TAKEN_S, _TAKEN_BYTES = 20.0, 1 << 20  # of an answer that does not fit into the socket: what must go in that time
 
 
 class Protocol(HttpToolsProtocol):
@@ -18,25 +26,46 @@ class Protocol(HttpToolsProtocol):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
+        self._in_body = False
+        self._head_bytes = 0
         self._pieces: list[bytes] = []
         self._bytes = 0
-        self._head_timer: TimerHandle | None = None
+        self._coming: TimerHandle | None = None
+        self._going: TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._expect_head()
+        self._expect(_HEAD_S)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._expect_no_head()
+        self._expect_nothing()
+        self._watch_no_longer()
+        self._pieces = []
         super().connection_lost(exc)
 
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        if self._head_timer is None:
-            self._expect_head()
+    def data_received(self, data: bytes) -> None:
+        if not self._in_body:
+            self._head_bytes += len(data)
+            if self._coming is None:
+                self._expect(_HEAD_S)
+        super().data_received(data)
+        if not self._in_body and self._head_bytes > _MOST_HEAD_BYTES:
+            self._refuse(Problem("head-too-large", f"the request's head has more than {_MOST_HEAD_BYTES} bytes"))
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """True: what is under way is still answered."""
+        if self._in_body or not self._is_answering():
+            return False
+        self.cycle.keep_alive = False
+        return True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_body:  # else a trailer
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        self._expect_no_head()
+        self._expect_nothing()
+        self._in_body, self._head_bytes = True, 0
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -49,8 +78,27 @@ class Protocol(HttpToolsProtocol):
             self.flow.pause_reading()
 
     def on_message_complete(self) -> None:
+        self._expect_nothing()
+        self._in_body = False
         self._hand_over()
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._in_body and self.cycle.response_complete:
+            self._pieces, self._bytes = [], 0
+            self._expect(_REST_S)
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(Problem("malformed", "what came is no HTTP/1.1 request"))
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch()
+
+    def resume_writing(self) -> None:
+        self._watch_no_longer()
+        super().resume_writing()
 
     def _hand_over(self) -> None:
         """`receive` takes it from there, and has reading go on."""
@@ -59,14 +107,49 @@ class Protocol(HttpToolsProtocol):
             self.cycle.message_event.set()
         self._pieces, self._bytes = [], 0
 
-    def _expect_head(self) -> None:
-        self._head_timer = self.loop.call_later(_HEAD_S, self._end)
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
 
-    def _expect_no_head(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+    def _refuse(self, problem: Problem) -> None:
+        """Answers and closes; where an answer is under way, when that is done."""
+        if self.transport.is_closing():
+            return
+        if self._is_answering() and not self._in_body:
+            self.cycle.keep_alive = False
+            return
+        if not self._is_answering():
+            answer = problem.response()
+            lines = [*answer.raw_headers, (b"connection", b"close")]
+            head = b"".join(name + b": " + value + b"\r\n" for name, value in lines)
+            self.transport.write(STATUS_LINE[answer.status_code] + head + b"\r\n" + bytes(answer.body))
+        self.transport.close()
+
+    def _expect(self, seconds: float) -> None:
+        self._expect_nothing()
+        if not self.transport.is_closing():
+            self._coming = self.loop.call_later(seconds, self._end)
+
+    def _expect_nothing(self) -> None:
+        if self._coming is not None:
+            self._coming.cancel()
+            self._coming = None
 
     def _end(self) -> None:
-        if not self.transport.is_closing():
-            self.transport.close()
+        self._coming = None
+        if not self._is_answering():
+            self.transport.abort()
+
+    def _watch(self) -> None:
+        self._watch_no_longer()
+        self._going = self.loop.call_later(_TAKEN_S, self._end_if_stuck, self.transport.get_write_buffer_size())
+
+    def _watch_no_longer(self) -> None:
+        if self._going is not None:
+            self._going.cancel()
+            self._going = None
+
+    def _end_if_stuck(self, waiting_bytes: int) -> None:
+        if waiting_bytes - self.transport.get_write_buffer_size() < _TAKEN_BYTES:
+            self.transport.abort()
+        else:
+            self._watch()
