@@ -30,10 +30,10 @@ from kvstore.lmdb_frames import LmdbFrames
 from kvstore.segment_record import record_bytes
 from kvstore.segments import Place, Segments
 
-_FRAME_BYTES = 1 << 20
-_SEGMENT_RECORDS = (256 << 20) // record_bytes(_FRAME_BYTES)
-_PROMPT_CHUNKS = 32
-_CHUNKS_AT_ONCE = 10_000
+FRAME_BYTES = 1 << 20
+_SEGMENT_RECORDS = (256 << 20) // record_bytes(FRAME_BYTES)
+PROMPT_CHUNKS = 32
+CHUNKS_AT_ONCE = 10_000
 _MAP_BYTES = 8 << 30
 _NUM_OPENINGS, _LONG_S = 5, 1.0  # no more openings of a kind when they have taken that long
 _NUM_MATCHES = 400  # after each
@@ -50,9 +50,9 @@ def index_speed(directory: Path, sizes: Sequence[int]) -> list[dict[str, Any]]:
         for num_chunks in sizes:
             for name, (fill, make) in _TIERS.items():
                 path = directory / f"{name} {num_chunks}"
-                chunks = progress.track(range(0, num_chunks, _CHUNKS_AT_ONCE), description=f"{name}, {num_chunks}")
+                chunks = progress.track(range(0, num_chunks, CHUNKS_AT_ONCE), description=f"{name}, {num_chunks}")
                 fill(path, num_chunks, chunks)
-                rows.append(_row(name, path, num_chunks, partial(make, path, 2 * num_chunks * _FRAME_BYTES)))
+                rows.append(_row(name, path, num_chunks, partial(make, path, 2 * num_chunks * FRAME_BYTES)))
                 shutil.rmtree(path)
     return rows
 
@@ -95,7 +95,7 @@ def _matched_s(tier: Tier, num_chunks: int) -> Iterator[float]:
     """Seconds of each match of a whole prompt."""
     choose = random.Random(0)
     for _ in range(_NUM_MATCHES):
-        keys = _prompt(choose.randrange(num_chunks // _PROMPT_CHUNKS))
+        keys = prompt(choose.randrange(num_chunks // PROMPT_CHUNKS))
         begin = time.perf_counter()
         held = tier.match(keys)
         yield time.perf_counter() - begin
@@ -103,8 +103,8 @@ def _matched_s(tier: Tier, num_chunks: int) -> Iterator[float]:
             raise RuntimeError(f"{tier.name} holds {held} chunks of a prompt of {len(keys)} that it was given")
 
 
-def _prompt(number: int) -> list[ChunkKey]:
-    return [_key(number * _PROMPT_CHUNKS + place) for place in range(_PROMPT_CHUNKS)]
+def prompt(number: int) -> list[ChunkKey]:
+    return [_key(number * PROMPT_CHUNKS + place) for place in range(PROMPT_CHUNKS)]
 
 
 def _key(index: int) -> ChunkKey:
@@ -114,16 +114,16 @@ def _key(index: int) -> ChunkKey:
 def _entries(start: int, end: int) -> list[Entry]:
     """Of chunks [start, end), each behind the one before it in its prompt."""
     return [
-        Entry(_key(index), _FRAME_BYTES, index, index, 0, parent=_key(index - 1) if index % _PROMPT_CHUNKS else None)
+        Entry(_key(index), FRAME_BYTES, index, index, 0, parent=_key(index - 1) if index % PROMPT_CHUNKS else None)
         for index in range(start, end)
     ]
 
 
-def _fill_disk(path: Path, num_chunks: int, starts: Iterable[int]) -> None:
-    DiskTier(path, _FRAME_BYTES).close()
+def fill_disk(path: Path, num_chunks: int, starts: Iterable[int]) -> None:
+    DiskTier(path, FRAME_BYTES).close()
     segments, index = Segments(path / "segments"), DiskIndex(path / "index", writable=True)
     for start in starts:
-        index.write(partial(_add, start, min(start + _CHUNKS_AT_ONCE, num_chunks)))
+        index.write(partial(_add, start, min(start + CHUNKS_AT_ONCE, num_chunks)))
     for segment, (length, _) in index.segments().items():
         segments.path(segment).touch()
         os.truncate(segments.path(segment), length)
@@ -133,18 +133,18 @@ def _fill_disk(path: Path, num_chunks: int, starts: Iterable[int]) -> None:
 def _add(start: int, end: int, change: IndexChange) -> None:
     for number, entry in enumerate(_entries(start, end), start):
         segment, place = divmod(number, _SEGMENT_RECORDS)
-        change.add(Located(entry, Place(segment + 1, place * record_bytes(_FRAME_BYTES))))
+        change.add(Located(entry, Place(segment + 1, place * record_bytes(FRAME_BYTES))))
 
 
 def _fill_lmdb(path: Path, num_chunks: int, starts: Iterable[int]) -> None:
-    LmdbTier(path, _FRAME_BYTES).close()
+    LmdbTier(path, FRAME_BYTES).close()
     frames = LmdbFrames(path / "frames", map_bytes=_MAP_BYTES)
     for start in starts:
-        frames.commit((entry, b"0") for entry in _entries(start, min(start + _CHUNKS_AT_ONCE, num_chunks)))
+        frames.commit((entry, b"0") for entry in _entries(start, min(start + CHUNKS_AT_ONCE, num_chunks)))
     frames.close()
 
 
 _TIERS: Mapping[str, tuple[Callable[[Path, int, Iterable[int]], None], Callable[[Path, int], Tier]]] = {
-    "disk tier": (_fill_disk, DiskTier),
+    "disk tier": (fill_disk, DiskTier),
     "LMDB tier": (_fill_lmdb, LmdbTier),
 }
