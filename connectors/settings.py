@@ -128,7 +128,7 @@ def build_store(
 ) -> KVStore:
     """The store that the settings describe, open; close it after use.
 
-    Unless it `writes`, its directories are left to another process to write.
+    Unless it `writes`, its directories are left to another process to write, and nothing is put into a sidecar.
 
     `spec` is the model's that will be served: without it, no profile is looked for and codec `auto` is
     `lossless`, unless the settings name a profile. Raises TierUnavailable when the disk tier's directory
@@ -166,6 +166,8 @@ def _open_tiers(settings: Settings, metrics: Metrics, writes: bool) -> list[Tier
         tiers.append(DeviceTier(settings.device.capacity_bytes, device, metrics=metrics, quotas=settings.quotas))
     if settings.memory.capacity_bytes:
         tiers.append(MemoryTier(settings.memory.capacity_bytes, metrics=metrics, quotas=settings.quotas))
+    if settings.sidecar.url:
+        return [*tiers, _sidecar_tier(settings.sidecar, writes)]
     directories = {
         "shared": (settings.shared.path, settings.shared.capacity_bytes),
         "disk": (settings.store.path, settings.disk.capacity_bytes),
@@ -175,6 +177,12 @@ def _open_tiers(settings: Settings, metrics: Metrics, writes: bool) -> list[Tier
             tiers.append(open_disk(path, capacity_bytes, metrics, settings.quotas, writes))
             tiers[-1].name, tiers[-1].durable = name, name == "disk" and tiers[-1].durable
     return tiers
+
+
+def _sidecar_tier(sidecar: SidecarSettings, writes: bool) -> Tier:
+    from connectors.sidecar_tier import SidecarTier  # its HTTP takes a while to import, and few need it
+
+    return SidecarTier(sidecar.url, sidecar.token, sidecar.timeout_s, writes)
 
 
 def _existing(device: str) -> torch.device:
