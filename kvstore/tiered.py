@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -50,6 +50,7 @@ class Tiers(Tier):
         self._ask, self._send_down = guard.ask, SendDown(self.tiers, guard, self.entry)
         self.open_breakers = guard.open_breakers
         self.background = Background()
+        self._spared: Iterable[ChunkKey] = ()
 
     def match(self, keys: Sequence[ChunkKey]) -> int:
         return sum(held for _, held in self.runs(keys))
@@ -241,6 +242,17 @@ class Tiers(Tier):
                 if entry.key not in seen:
                     seen.add(entry.key)
                     yield entry
+
+    @property
+    def spared(self) -> Iterable[ChunkKey]:
+        """Of every tier."""
+        return self._spared
+
+    @spared.setter
+    def spared(self, keys: Iterable[ChunkKey]) -> None:
+        self._spared = keys
+        for tier in self.tiers:
+            tier.spared = keys
 
     @property
     def size_bytes(self) -> int:

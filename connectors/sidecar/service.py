@@ -65,8 +65,7 @@ class Service:
         self._check, self._clock = check, clock
         self._given: Counter[str] = Counter()
         self._counting = threading.Lock()
-        for tier in tiers.tiers:
-            tier.spared = self.leases
+        tiers.spared = self.leases
 
     def match(self, caller: Caller, keys: Sequence[ChunkKey], lease_s: float = 0.0) -> Matched:
         """Raises InvalidRequest on a lease that is too long."""
