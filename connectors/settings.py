@@ -131,8 +131,8 @@ def build_store(
     Unless it `writes`, its directories are left to another process to write, and nothing is put into a sidecar.
 
     `spec` is the model's that will be served: without it, no profile is looked for and codec `auto` is
-    `lossless`, unless the settings name a profile. Raises TierUnavailable when the disk tier's directory
-    cannot be opened, and what `choose_codec` raises.
+    `lossless`, unless the settings name a profile; with it, a sidecar in use is told what the model reuses. Raises
+    TierUnavailable when the disk tier's directory cannot be opened, and what `choose_codec` raises.
     """
     metrics, store = metrics or Metrics(), settings.store
     tiers = _open_tiers(settings, metrics, writes)
@@ -143,7 +143,7 @@ def build_store(
         cost = CostModel() if store.load == AUTO else AlwaysLoad()
         admission = SecondSight() if store.admission == SECOND else None
         ttl_s, target_s = store.ttl_s or math.inf, store.target_ttft_s or math.inf
-        return KVStore(
+        opened = KVStore(
             tiers,
             codec,
             store.chunk_tokens,
@@ -153,6 +153,9 @@ def build_store(
             cost=cost,
             target_s=target_s,
         )
+        if settings.sidecar.url and spec is not None:
+            _report(opened, settings.sidecar, spec.model)
+        return opened
     except BaseException:
         held.close()
         raise
@@ -183,6 +186,13 @@ def _sidecar_tier(sidecar: SidecarSettings, writes: bool) -> Tier:
     from connectors.sidecar_tier import SidecarTier  # its HTTP takes a while to import, and few need it
 
     return SidecarTier(sidecar.url, sidecar.token, sidecar.timeout_s, writes)
+
+
+def _report(store: KVStore, sidecar: SidecarSettings, model: str) -> None:
+    """Has the sidecar told of what the store counts, until it is closed."""
+    from connectors.reporting import Reporter
+
+    store.end_with(Reporter(sidecar.url, sidecar.token, sidecar.timeout_s, store.metrics, model).close)
 
 
 def _existing(device: str) -> torch.device:

@@ -10,7 +10,6 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from connectors.sidecar.context import Context
 from connectors.sidecar.reports import RUNGS
@@ -58,7 +57,7 @@ class Instruments:
         return generate_latest(self._registry)
 
 
-class _Counted(Collector):
+class _Counted:
     """What is counted elsewhere, read at every scrape."""
 
     def __init__(self, context: Context) -> None:
