@@ -33,7 +33,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, Protocol, Self
 
 from kvstore.errors import InvalidRequest, KVCacheError
 from kvstore.key import ChunkKey
@@ -63,13 +63,21 @@ class CorruptArchive(KVCacheError):
     """Not an archive, or damaged: export it again."""
 
 
+class Written(Protocol):
+    """What an archive is written to: an open binary file, or what can do as much."""
+
+    def write(self, data: bytes, /) -> int: ...
+
+    def flush(self) -> object: ...
+
+
 class ArchiveWriter:
     """Writes an archive to an open binary file, which need not seek; on leaving `with` without an error it is whole.
 
     Raises what the file raises.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: Written) -> None:
         self._zip = zipfile.ZipFile(file, "w", zipfile.ZIP_STORED)
         self._chunks: list[Entry] = []
         self._damaged: dict[str, str] = {}

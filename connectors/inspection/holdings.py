@@ -15,6 +15,10 @@ _FEWEST_DIGITS = 8  # of a key: fewer are unique today and ambiguous tomorrow
 _SHOWN = 4  # how many keys an ambiguous prefix is answered with
 
 
+class NotHeld(InvalidRequest):
+    """No chunk is held under such a key: say another one."""
+
+
 @dataclass(frozen=True)
 class Held:
     """One chunk: what the index knows, and what its frame says (None when its header is damaged)."""
@@ -32,7 +36,7 @@ class Held:
 
 
 def find_entry(tier: Tier, tree: ChunkTree, digits: str) -> Entry:
-    """The one chunk whose key begins with `digits`. Raises InvalidRequest, which says what to do."""
+    """The one chunk whose key begins with `digits`. Raises InvalidRequest or NotHeld, which say what to do."""
     digits = digits.lower()
     if len(digits) < _FEWEST_DIGITS:
         raise InvalidRequest(f"{digits!r} is too short for a key: give {_FEWEST_DIGITS} digits or more")
@@ -44,8 +48,8 @@ def find_entry(tier: Tier, tree: ChunkTree, digits: str) -> Entry:
         raise InvalidRequest(f"{len(found)} keys begin with {digits!r}, such as {keys}: give more digits")
     for key, note in tier.quarantined().items():
         if key.startswith(digits):
-            raise InvalidRequest(f"chunk {key} was damaged and is dropped: {note['reason']}")
-    raise InvalidRequest(f"no chunk has a key that begins with {digits!r}; `kvstore ls` lists those there are")
+            raise NotHeld(f"chunk {key} was damaged and is dropped: {note['reason']}")
+    raise NotHeld(f"no chunk has a key that begins with {digits!r}; `kvstore ls` lists those there are")
 
 
 def unique_digits(tree: ChunkTree, key: ChunkKey) -> str:
@@ -93,9 +97,9 @@ def find_held(tier: Tier, tree: ChunkTree, digits: str) -> Held:
     return held
 
 
-def gone_meanwhile(entry: Entry) -> InvalidRequest:
+def gone_meanwhile(entry: Entry) -> NotHeld:
     """What is raised about a chunk that was listed and cannot be read any more."""
-    return InvalidRequest(f"chunk {entry.key} was evicted while it was looked at")
+    return NotHeld(f"chunk {entry.key} was evicted while it was looked at")
 
 
 def profile_problem(tier: Tier, fingerprint: str) -> str | None:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from connectors.inspection.holdings import Held, read_held, terms_as_json
-from kvstore import Entry, Tier
+from kvstore import ChunkKey, ChunkTree, Entry, Tier
 
 
 class SortBy(StrEnum):
@@ -35,6 +35,20 @@ def listed(
         held = read_held(tier, entry)
         if held is not None and shown(held):
             yield held
+
+
+def heads(tier: Tier, tree: ChunkTree) -> dict[ChunkKey, Held]:
+    """Of every chunk's prompt the first chunk held whose header is sound: they all are of its model and codec.
+
+    So that of many chunks few headers are read.
+    """
+    found: dict[ChunkKey, Held] = {}
+    for entry in tree.prefix_first():
+        before = None if entry.parent is None else found.get(entry.parent)
+        head = before if before is not None and before.header is not None else read_held(tier, entry)
+        if head is not None:
+            found[entry.key] = head
+    return found
 
 
 def listed_as_json(chunk: Held) -> dict[str, Any]:

@@ -8,12 +8,15 @@ from connectors.sidecar import (
     entry_routes,
     frame_routes,
     health_routes,
+    holding_routes,
     metrics_routes,
     page_routes,
     problems,
     profile_routes,
     prompt_routes,
     report_routes,
+    status_routes,
+    transfer_routes,
 )
 from connectors.sidecar.context import Context
 from connectors.sidecar.intake import Intake
@@ -38,8 +41,17 @@ def create_app(context: Context) -> FastAPI:
     app.state.instruments = Instruments(context)
     app.add_middleware(Observed, context=context, instruments=app.state.instruments)
     problems.install(app)
-    operations = health_routes, metrics_routes, report_routes
-    for routes in (*operations, frame_routes, prompt_routes, entry_routes, profile_routes, page_routes):
+    operations = health_routes, metrics_routes, report_routes, status_routes
+    for routes in (
+        *operations,
+        holding_routes,
+        transfer_routes,
+        frame_routes,
+        prompt_routes,
+        entry_routes,
+        profile_routes,
+        page_routes,
+    ):
         app.include_router(routes.router)
     _describe_problems(app)
     return app

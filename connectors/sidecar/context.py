@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,13 +15,16 @@ from fastapi.security.utils import get_authorization_scheme_param
 from starlette.requests import ClientDisconnect
 
 from connectors.sidecar.callers import Caller, Tokens
+from connectors.sidecar.history import History
 from connectors.sidecar.limits import Bodies, Rates
 from connectors.sidecar.loopback import names_this_host
 from connectors.sidecar.problems import Problem
 from connectors.sidecar.reports import Reports
 from connectors.sidecar.service import Service
+from connectors.sidecar.walks import Walks
 
 _BODY_S, _SLOWEST_BYTES_PER_S = 20.0, 1 << 20
+_MOST_ARCHIVE_BYTES = 64 << 30
 _LONGEST_LENGTH = 18  # digits
 _BEARER = HTTPBearer(auto_error=False, description="A tenant's token, or the admin's.")
 
@@ -39,6 +43,14 @@ class Context:
     """Requests, those of operations aside."""
     body_s: float = field(default=_BODY_S)
     """For a body to come, and a second more for each MiB of it."""
+    archives: Bodies = field(default_factory=lambda: Bodies(_MOST_ARCHIVE_BYTES, _MOST_ARCHIVE_BYTES))
+    """Room for what is imported, which goes to a file."""
+    walks: Walks = field(default_factory=Walks)
+    begun_s: float = field(default_factory=time.monotonic)
+    history: History = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.history = History(self.service)
 
 
 def context_of(request: Request) -> Context:
@@ -89,15 +101,17 @@ def is_streamed(request: Request) -> bool:
 
 
 @asynccontextmanager
-async def body_of(request: Request, context: Context) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
-    """The body's length, and its pieces as they come. Room is kept for it until the `with` is left.
+async def body_of(
+    request: Request, context: Context, bodies: Bodies | None = None
+) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
+    """The body's length, and its pieces as they come. Room is kept for it until the `with` is left, among `bodies`.
 
     Raises Problem where the length is not said, too long, or the body slower than allowed.
     """
     if "content-length" not in request.headers:
         raise Problem("length-required", "send Content-Length")
     num_bytes, request.state.streamed = length_of(request), True
-    with context.bodies.room(num_bytes):
+    with (bodies or context.bodies).room(num_bytes):
         try:
             async with asyncio.timeout(context.body_s + num_bytes / _SLOWEST_BYTES_PER_S):
                 yield num_bytes, request.stream()

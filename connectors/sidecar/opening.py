@@ -31,7 +31,9 @@ def open_context(settings: Settings) -> Iterator[Context]:
         service = Service(store.tier, store.metrics)
         try:
             bodies = Bodies(sidecar.max_frame_bytes, max(_ALL_BODIES_BYTES, sidecar.max_frame_bytes))
-            yield Context(service, tokens, Rates(sidecar.requests_per_s), bodies)
+            context = Context(service, tokens, Rates(sidecar.requests_per_s), bodies)
+            with context.history.kept():
+                yield context
         finally:
             service.close()
 

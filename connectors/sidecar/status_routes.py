@@ -1,0 +1,72 @@
+"""The service at a glance: how full it is, what it counted, and how that came about. Walks over nothing."""
+
+from __future__ import annotations
+
+import time
+from importlib.metadata import version
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.concurrency import run_in_threadpool
+
+from connectors.sidecar.context import CallerOf, Context, ContextOf
+from connectors.sidecar.history import EVERY_S, Sample, size_of
+from connectors.sidecar.holding_schemas import HistoryBody, StatusAnswer, TierBody
+from connectors.sidecar.problems import responses
+from connectors.sidecar.transfer import directory_of
+from kvstore import Tier
+
+router = APIRouter(prefix="/v1", tags=["operations"])
+
+
+@router.get(
+    "/status",
+    responses=responses("unauthorized", "invalid-request", "too-many-requests", "unavailable", "forbidden"),
+)
+async def status(
+    caller: CallerOf,
+    context: ContextOf,
+    history: Annotated[bool, Query(description="With how it was in the last hour.")] = False,
+) -> StatusAnswer:
+    """How full the tiers are, and what was counted since the service began. For the admin: all tenants are in it."""
+    caller.require_admin()
+    return await run_in_threadpool(_status, context, history)
+
+
+def _status(context: Context, with_history: bool) -> StatusAnswer:
+    service = context.service
+    directory = directory_of(service)
+    return StatusAnswer(
+        version=version("kvstore"),
+        path=None if directory is None else str(directory),
+        uptime_s=time.monotonic() - context.begun_s,
+        tiers=[_tier_body(tier) for tier in service.tiers.tiers],
+        waiting_bytes=service.behind.waiting_bytes,
+        leases=len(service.leases),
+        counters=service.metrics.snapshot(),
+        history=history_body(context.history.samples()) if with_history else None,
+    )
+
+
+def _tier_body(tier: Tier) -> TierBody:
+    size_bytes = size_of(tier)
+    return TierBody(
+        name=tier.name,
+        size_bytes=size_bytes or 0,
+        capacity_bytes=tier.capacity_bytes,
+        durable=tier.durable,
+        available=size_bytes is not None,
+    )
+
+
+def history_body(samples: list[Sample]) -> HistoryBody:
+    """Sample by sample, and of counters those alone that counted anything."""
+    tiers = dict.fromkeys(name for sample in samples for name in sample.tiers)
+    counted = dict.fromkeys(name for sample in samples for name, count in sample.counters.items() if count)
+    return HistoryBody(
+        every_s=EVERY_S,
+        at_s=[round(sample.at_s, 3) for sample in samples],
+        tiers={name: [sample.tiers.get(name) for sample in samples] for name in tiers},
+        waiting_bytes=[sample.waiting_bytes for sample in samples],
+        counters={name: [sample.counters.get(name) for sample in samples] for name in counted},
+    )
