@@ -37,6 +37,7 @@ NAMES = {
     "frames_given": "frames the sidecar gave away",
     "frames_missed": "frames the sidecar was asked for and did not hold",
     "frames_described": "frames of which the sidecar said where they lie, to be read there",
+    "frames_kept": "frames the sidecar was given and kept",
     "chunks_asked": "chunks of prompts the sidecar was asked how much of it holds",
     "chunks_matched": "leading chunks of those prompts that were held",
     "reports_failed": "reports of an engine that did not reach the sidecar",

@@ -136,9 +136,10 @@ class Service:
         )
         prefix = [parent] if parent is not None else []
         terms = Terms(tenant, min(expires_at_s, self._clock() + ttl_s if ttl_s else math.inf))
-        if durable:
-            return Put(self.tiers.put_durably(entries[:own], prefix, terms), True)
-        return Put(self.behind.put(entries[:own], prefix, terms), False)
+        put = self.tiers.put_durably if durable else self.behind.put
+        stored = put(entries[:own], prefix, terms)
+        self.metrics.count("frames_kept", stored)
+        return Put(stored, durable)
 
     def delete(self, caller: Caller, keys: Sequence[ChunkKey]) -> int:
         """Each with nothing behind it that is held, or after that. How many were held, and are gone for good.
