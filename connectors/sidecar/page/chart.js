@@ -74,7 +74,7 @@ export class Chart {
     fill(this.#drawing, ...this.#grid(most), ...lines, this.#mark());
     this.#drawing.setAttribute("aria-label", `${this.#title}. ${this.#said()}. The arrow keys go back in time.`);
     fill(this.#legend, ...this.#series.map(([name, values], index) => this.#named(name, values, index)));
-    fill(this.#when, this.#read === null ? "now" : clock(this.#times[this.#read]));
+    fill(this.#when, this.#read === null ? "latest" : clock(this.#times[this.#read]));
   }
 
   #x(at_s) {
@@ -128,15 +128,15 @@ export class Chart {
   }
 
   #said() {
-    const moment = this.#read === null ? "Now" : `At ${clock(this.#times[this.#read])}`;
+    const moment = this.#read === null ? "Latest" : `At ${clock(this.#times[this.#read])}`;
     return `${moment}: ${this.#series.map(([name, values]) => `${name} ${this.#value(values)}`).join(", ")}`;
   }
 }
 
-/** The next round number: 1, 2 or 5 times a power of ten, or a power of two. */
+/** The next number that is round, and so is its half: some times a power of ten, or a power of two. */
 function roundUp(value, steps) {
   if (value <= 0) return 1;
   if (steps === 2) return 2 ** Math.ceil(Math.log2(value));
   const power = 10 ** Math.floor(Math.log10(value));
-  return power * ([1, 2, 5].find((step) => step * power >= value) ?? 10);
+  return power * ([1, 2, 3, 4, 5, 6, 8].find((step) => step * power >= value) ?? 10);
 }

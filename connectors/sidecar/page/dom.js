@@ -16,14 +16,18 @@ function built(made, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (value !== null && value !== undefined && value !== false) made.setAttribute(name, value === true ? "" : value);
   }
-  made.append(...children.filter((child) => child !== null && child !== undefined));
+  made.append(...present(children));
   return made;
+}
+
+function present(children) {
+  return children.filter((child) => child !== null && child !== undefined);
 }
 
 /** Has a container hold these children. What stays as it was is not touched: focus, selection, scrolling stay. */
 export function fill(container, ...children) {
   const fresh = container.cloneNode(false);
-  fresh.append(...children);
+  fresh.append(...present(children));
   become(container, fresh);
 }
 
@@ -46,6 +50,11 @@ function become(old, fresh) {
 /** What to read where there is nothing to show. */
 export function empty(...parts) {
   return element("p", { class: "empty" }, ...parts);
+}
+
+/** A name that others gave. In a table it takes one line, cut where it is too long: `title` has all of it. */
+export function named(text) {
+  return element("span", { class: "name", title: text }, text);
 }
 
 export function code(text) {

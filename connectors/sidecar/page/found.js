@@ -1,7 +1,7 @@
 // What was found: the chunks, one chunk, or why one is not reused for another.
 
 import { code, element, empty, keyButton } from "./dom.js";
-import { fields, model, table, tenant } from "./table.js";
+import { fields, modelName, table, tenantName } from "./table.js";
 import { age, bytes, count, counted, moment, percent } from "./units.js";
 
 /** The title and the parts of an answer to `query` (see query.js) that was asked for with `limit`. */
@@ -24,8 +24,8 @@ function list(query, chunks, limit) {
 
 const COLUMNS = [
   ["key", (chunk) => keyButton(chunk.key)],
-  ["model", (chunk) => (chunk.damaged ? element("span", { class: "warn" }, "damaged") : model(chunk.model))],
-  ["tenant", (chunk) => tenant(chunk.tenant)],
+  ["model", (chunk) => (chunk.damaged ? element("span", { class: "warn" }, "damaged") : modelName(chunk.model))],
+  ["tenant", (chunk) => tenantName(chunk.tenant)],
   ["tokens", (chunk) => (chunk.damaged ? null : `[${chunk.start}, ${chunk.end})`), true],
   ["codec", (chunk) => chunk.codec],
   ["size", (chunk) => bytes(chunk.size_bytes), true],
@@ -76,7 +76,7 @@ function contents({ header, size_bytes, profile }) {
   const params = JSON.stringify(header.codec_params);
   const smaller = (header.raw_bytes / size_bytes).toFixed(2);
   return [
-    ["model", element("span", {}, model(spec.model), `, revision ${spec.revision}`)],
+    ["model", element("span", {}, modelName(spec.model), `, revision ${spec.revision}`)],
     ["tokens", `[${header.start}, ${header.end})`],
     ["codec", `${header.codec} ${params}, quality: ${header.quality}`],
     ["size", `${bytes(size_bytes)} for ${bytes(header.raw_bytes)} of raw ${spec.dtype}: ${smaller} times smaller`],
@@ -87,7 +87,7 @@ function contents({ header, size_bytes, profile }) {
 
 function uses(shown) {
   return [
-    ["tenant", tenant(shown.tenant)],
+    ["tenant", tenantName(shown.tenant)],
     ["pinned", shown.pinned ? "yes" : "no"],
     ["expires", shown.expires_at_s === null ? "never" : moment(shown.expires_at_s)],
     ["hits", count(shown.hits)],
@@ -97,12 +97,22 @@ function uses(shown) {
 }
 
 const GROUP_COLUMNS = [
-  ["layers", (group) => group.layers.join(" ")],
+  ["layers", (group) => ranges(group.layers)],
   ["KV heads", (group) => count(group.kv_heads), true],
   ["key dim", (group) => count(group.key_dim), true],
   ["value dim", (group) => count(group.value_dim), true],
   ["window", (group) => (group.window ? count(group.window) : "all"), true],
 ];
+
+/** Half-open runs and single layers: "[0, 5) 6 8". */
+function ranges(layers) {
+  const runs = [];
+  for (const layer of layers.toSorted((a, b) => a - b)) {
+    if (runs.at(-1)?.[1] === layer) runs.at(-1)[1] = layer + 1;
+    else runs.push([layer, layer + 1]);
+  }
+  return runs.map(([start, end]) => (end === start + 1 ? `${start}` : `[${start}, ${end})`)).join(" ");
+}
 
 function groups(header) {
   return table("Layers", GROUP_COLUMNS, header.spec.groups);
@@ -142,8 +152,8 @@ function why(query, { answer, differs = {}, ...facts }) {
 
 const DIFFERENCE_COLUMNS = [
   ["what differs", ([part]) => part],
-  ["A", ([, { a }]) => element("span", { class: "name" }, written(a))],
-  ["B", ([, { b }]) => element("span", { class: "name" }, written(b))],
+  ["A", ([, { a }]) => element("span", { class: "reason" }, written(a))],
+  ["B", ([, { b }]) => element("span", { class: "reason" }, written(b))],
 ];
 
 function written(value) {

@@ -2,7 +2,7 @@
 
 import { element, fill } from "./dom.js";
 import { figures } from "./figures.js";
-import { damage, prefixes } from "./holdings.js";
+import { NONE_HELD, NONE_LOADED, damage, prefixes } from "./holdings.js";
 import { engines, reuse } from "./reuse.js";
 import { Search } from "./search.js";
 import { Away, Refused, ask, isSignedIn, signIn, signOut } from "./service.js";
@@ -12,7 +12,7 @@ import { Traffic } from "./traffic.js";
 import { age, clock } from "./units.js";
 
 const EVERY_MS = 5_000;
-const MOST_OF_THE_TIME = 0.1; // what one kind of look may take of the service's, however large the store
+const MOST_OF_THE_TIME = 0.1; // what a walk over all that is held may take, however large the store
 const CHIPS = { starting: "Connecting", live: "Live", paused: "Paused", away: "Offline", busy: "Busy", locked: "Locked" };
 
 const part = (id) => document.getElementById(id);
@@ -24,18 +24,18 @@ let corrupt = 0;
 const STATUS = { path: "v1/status", parameters: { history: true }, views: ["figures"], show: showStatus, due_ms: 0 };
 const OTHERS = [
   { path: "v1/reports", views: ["reuse", "engines"], show: showReports, due_ms: 0 },
-  prefixesBy("hits", "hottest", "Hottest prefixes"),
-  prefixesBy("bytes", "biggest", "Biggest prefixes"),
+  prefixesBy("hits", "hottest", "Hottest prefixes", NONE_LOADED),
+  prefixesBy("bytes", "biggest", "Biggest prefixes", NONE_HELD),
   { path: "v1/quarantined", views: ["damage"], show: (found) => fill(part("damage"), ...damage(found, corrupt)), due_ms: 0 },
 ];
 
-function prefixesBy(by, view, label) {
-  const show = (found) => fill(part(view), ...prefixes(label, found));
-  return { path: "v1/prefixes", parameters: { by, limit: 10 }, views: [view], show, due_ms: 0 };
+function prefixesBy(by, view, label, none) {
+  const show = (found) => fill(part(view), ...prefixes(label, found, none));
+  return { path: "v1/prefixes", parameters: { by, limit: 10 }, views: [view], show, walks: true, due_ms: 0 };
 }
 
 function showStatus(status) {
-  corrupt = status.counters.chunks_corrupt ?? 0;
+  corrupt = status.counters.chunks_corrupt;
   const about = [`version ${status.version}`, status.path, `up ${age(status.uptime_s)}`];
   fill(part("about"), about.filter(Boolean).join(" · "));
   fill(part("figures"), ...figures(status));
@@ -73,11 +73,21 @@ async function lookAt(source) {
     source.show(answer);
   } catch (error) {
     if (!(error instanceof Refused) || error.needsToken || error.passes) throw error;
-    part("board").hidden = false;
-    for (const view of source.views) fill(part(view), element("p", { class: "empty" }, error.message));
+    refused(source, error);
+    return;
   }
   const ended_ms = performance.now();
-  source.due_ms = ended_ms + (ended_ms - begun_ms) / MOST_OF_THE_TIME - EVERY_MS;
+  if (source.walks) source.due_ms = ended_ms + (ended_ms - begun_ms) / MOST_OF_THE_TIME;
+}
+
+/** What this caller may not see is not asked for again; it is in no tenant's board. */
+function refused(source, error) {
+  const isForbidden = error.status === 403;
+  part("board").hidden = false;
+  if (source === STATUS) part("board").classList.toggle("tenants", isForbidden);
+  const said = isForbidden ? "This is of all tenants together: it takes the admin's token." : error.message;
+  for (const view of source.views) fill(part(view), element("p", { class: "empty" }, said));
+  if (isForbidden) source.due_ms = Infinity;
 }
 
 function failedWith(error) {

@@ -1,97 +1,88 @@
 // Reuse: how many prompt tokens came from the store and how many were computed, of each model, as engines report it.
 
-import { code, drawn, element, empty } from "./dom.js";
-import { model, table, tenant } from "./table.js";
+import { code, drawn, element, empty, named } from "./dom.js";
+import { modelName, table, tenantName } from "./table.js";
 import { age, count, percent } from "./units.js";
 
 const RUNGS = [
-  ["exact prefix", "tokens_loaded"],
-  ["blended", "tokens_blended"],
-  ["computed", "tokens_computed"],
+  ["exact prefix", "exact"],
+  ["blended", "blended"],
+  ["computed", "computed"],
 ];
 const QUIET_S = 60; // for so long engines in use have something to report
 
 /** Every prompt token on its rung: of all models together, and of each. */
-export function reuse(reports) {
-  if (!reports.length) return [empty("Shown as soon as an engine reports how many tokens it loaded and computed.")];
-  const all = added(reports.map((report) => report.counts));
-  return [bar(all), legend(all), table("Reuse by model", COLUMNS, [...byModel(reports)])];
+export function reuse({ models }) {
+  if (!models.length) return [empty("Shown as soon as an engine reports how many tokens it loaded and computed.")];
+  const all = added(models.map((model) => model.rungs));
+  const most = models.toSorted((a, b) => promptTokens(b.rungs) - promptTokens(a.rungs));
+  return [bar(all), legend(all), table("Reuse by model", COLUMNS, most)];
 }
 
 const COLUMNS = [
-  ["model", ([name]) => model(name)],
-  ["prompt tokens", ([, counts]) => count(promptTokens(counts)), true],
-  ...RUNGS.map(([title, rung]) => [title, ([, counts]) => percent(counts[rung] ?? 0, promptTokens(counts)), true]),
-  ["held, yet computed", ([, counts]) => percent(counts.tokens_not_loaded ?? 0, promptTokens(counts)), true],
+  ["model", ({ model }) => modelName(model)],
+  ["prompt tokens", ({ rungs }) => count(promptTokens(rungs)), true],
+  ...RUNGS.map(([title, rung]) => [title, ({ rungs }) => percent(rungs[rung], promptTokens(rungs)), true]),
+  ["held, yet computed", ({ rungs }) => percent(rungs.not_loaded, promptTokens(rungs)), true],
 ];
 
-function byModel(reports) {
-  const models = Map.groupBy(reports, (report) => report.model);
-  const summed = [...models].map(([name, of]) => [name, added(of.map((report) => report.counts))]);
-  return summed.sort(([, a], [, b]) => promptTokens(b) - promptTokens(a));
+function added(all) {
+  return Object.fromEntries(RUNGS.map(([, rung]) => [rung, all.reduce((sum, rungs) => sum + rungs[rung], 0)]));
 }
 
-function added(counts) {
-  const sum = {};
-  for (const each of counts) for (const [name, amount] of Object.entries(each)) sum[name] = (sum[name] ?? 0) + amount;
-  return sum;
+function promptTokens(rungs) {
+  return RUNGS.reduce((sum, [, rung]) => sum + rungs[rung], 0);
 }
 
-function promptTokens(counts) {
-  return RUNGS.reduce((sum, [, rung]) => sum + (counts[rung] ?? 0), 0);
-}
-
-function bar(counts) {
-  const total = promptTokens(counts);
+function bar(rungs) {
+  const total = promptTokens(rungs);
   let before = 0;
   const parts = RUNGS.map(([, rung], index) => {
-    const share = total ? (100 * (counts[rung] ?? 0)) / total : 0;
+    const share = total ? (100 * rungs[rung]) / total : 0;
     const part = { class: `part kind-${index}`, x: `${before.toFixed(2)}%`, width: `${share.toFixed(2)}%`, height: "100%" };
     before += share;
     return drawn("rect", part);
   });
-  const said = RUNGS.map(([title, rung]) => `${title} ${percent(counts[rung] ?? 0, total)}`).join(", ");
+  const said = RUNGS.map(([title, rung]) => `${title} ${percent(rungs[rung], total)}`).join(", ");
   const whole = drawn("rect", { class: "whole", width: "100%", height: "100%" });
   return drawn("svg", { class: "bar", role: "img", "aria-label": `Of all prompt tokens: ${said}` }, whole, ...parts);
 }
 
-function legend(counts) {
+function legend(rungs) {
   const names = RUNGS.map(([title, rung], index) => {
     const square = drawn("rect", { class: `part kind-${index}`, width: 10, height: 10 });
     const swatch = drawn("svg", { width: 10, height: 10, "aria-hidden": "true" }, square);
-    const amount = counts[rung] ?? 0;
-    const share = element("b", {}, percent(amount, promptTokens(counts)));
-    return element("li", {}, swatch, element("span", {}, title), share, `${count(amount)} tokens`);
+    const share = element("b", {}, percent(rungs[rung], promptTokens(rungs)));
+    return element("li", {}, swatch, element("span", {}, title), share, `${count(rungs[rung])} tokens`);
   });
   return element("ul", { class: "legend" }, ...names);
 }
 
 /** Who reports, what each loaded, and when it was last heard of. */
-export function engines(reports) {
-  if (!reports.length) {
-    return [
-      empty("No engine has reported yet: set ", code("sidecar.url"), " to this address in an engine's settings (",
-        code(`KVSTORE_SIDECAR_URL=${location.origin}`), "), and start it."),
-    ];
+export function engines({ engines: heard }) {
+  if (!heard.length) {
+    const setting = code(`KVSTORE_SIDECAR_URL=${location.origin}`);
+    return [empty("No engine has reported lately: set ", code("sidecar.url"), " in an engine's settings, or ", setting,
+      " where it starts, and send it a prompt.")];
   }
-  const sorted = reports.toSorted((a, b) => a.engine.localeCompare(b.engine) || a.model.localeCompare(b.model));
+  const sorted = heard.toSorted((a, b) => a.engine.localeCompare(b.engine) || a.tenant.localeCompare(b.tenant));
   return [table("Engines", ENGINE_COLUMNS, sorted)];
 }
 
 const ENGINE_COLUMNS = [
-  ["engine", (report) => element("span", { class: "name" }, report.engine)],
-  ["model", (report) => model(report.model)],
-  ["tenant", (report) => tenant(report.tenant)],
-  ["heard of", (report) => heard(report.seen_s_ago), true],
-  ["loaded", (report) => tokens(report, "tokens_loaded"), true],
-  ["blended", (report) => tokens(report, "tokens_blended"), true],
-  ["computed", (report) => tokens(report, "tokens_computed"), true],
+  ["engine", ({ engine }) => named(engine)],
+  ["model", ({ model }) => modelName(model)],
+  ["tenant", ({ tenant }) => tenantName(tenant)],
+  ["heard of", ({ reported_at_s }) => heardOf(Date.now() / 1000 - reported_at_s), true],
+  ["loaded", ({ counts }) => tokens(counts.tokens_loaded), true],
+  ["blended", ({ counts }) => tokens(counts.tokens_blended), true],
+  ["computed", ({ counts }) => tokens(counts.tokens_computed), true],
 ];
 
-function heard(seconds) {
+function heardOf(seconds) {
   return element("span", { class: seconds > QUIET_S ? "warn" : null }, `${age(seconds)} ago`);
 }
 
-function tokens(report, name) {
-  return name in report.counts ? count(report.counts[name]) : null;
+function tokens(amount) {
+  return amount === undefined ? null : count(amount);
 }

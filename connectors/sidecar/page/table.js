@@ -1,6 +1,6 @@
 // Tables: a column says what its cells show, and whether that is a number.
 
-import { element } from "./dom.js";
+import { element, named } from "./dom.js";
 
 /**
  * `columns` are [title, cell of a row, is it a number]; a cell is text or an element. The table scrolls in its box,
@@ -28,13 +28,13 @@ export function fields(pairs) {
 }
 
 /** A tenant's name, or that it has none. */
-export function tenant(name) {
+export function tenantName(name) {
   return name === "" || name === null || name === undefined
     ? element("span", { class: "quiet" }, "none named")
-    : element("span", { class: "name" }, name);
+    : named(name);
 }
 
 /** A model's name, or that nothing is known. */
-export function model(name) {
-  return name ? element("span", { class: "name" }, name) : element("span", { class: "quiet" }, "unknown");
+export function modelName(name) {
+  return name ? named(name) : element("span", { class: "quiet" }, "unknown");
 }

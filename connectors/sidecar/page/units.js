@@ -32,6 +32,7 @@ export function perSecond(amount) {
 export function percent(part, whole) {
   if (!whole) return "–";
   const share = (100 * part) / whole;
+  if (share > 99 && share < 100) return `${Math.floor(10 * share) / 10}%`; // all is said of all alone
   return `${share > 0 && share < 10 ? share.toFixed(1) : Math.round(share)}%`;
 }
 

@@ -40,6 +40,7 @@ def serving(
     requests_per_s=0.0,
     most_bytes=256 << 20,
     all_bytes=1 << 30,
+    port=0,
     **of_context,
 ):
     """Serves `tiers` (a `Tiers`, the caller's to close) until the `with` is left; `of_context` are fields of Context.
@@ -49,7 +50,7 @@ def serving(
     service = Service(tiers, metrics or Metrics(), check)
     context = Context(service, tokens or Tokens(), Rates(requests_per_s), Bodies(most_bytes, all_bytes), **of_context)
     with tempfile.TemporaryDirectory(prefix="kvstore-") as directory:
-        address = Address(socket=Path(directory) / "sidecar.sock")
+        address = Address(port=port, socket=Path(directory) / "sidecar.sock")
         sockets, server = listen(address, bool(context.tokens)), Server(context)
         port = sockets[0].getsockname()[1]
         thread = threading.Thread(target=server.run, args=[sockets], name="sidecar", daemon=True)
