@@ -8,9 +8,11 @@ import sys
 import time
 from contextvars import ContextVar
 from enum import StrEnum
+from functools import lru_cache
 
 REQUEST_ID: ContextVar[str] = ContextVar("kvstore_request_id", default="")
 """Of the request being answered; empty outside of one."""
+_JSON = json.JSONEncoder(default=str)
 
 
 class LogStyle(StrEnum):
@@ -24,6 +26,7 @@ def configure(style: LogStyle | None = None) -> None:
     handler = logging.StreamHandler()
     handler.addFilter(named)
     handler.setFormatter(JsonLines() if style is LogStyle.JSON else TextLines())
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # a third of a record's time
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
 
 
@@ -47,9 +50,8 @@ class JsonLines(logging.Formatter):
     """An object a line. What a line says in numbers comes with it as `fields`, and stands beside the message."""
 
     def format(self, record: logging.LogRecord) -> str:
-        seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         line = {
-            "time": f"{seconds}.{int(record.msecs):03d}Z",
+            "time": f"{_second(int(record.created))}.{int(record.msecs):03d}Z",
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
@@ -58,4 +60,9 @@ class JsonLines(logging.Formatter):
             line["request_id"] = request_id
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
-        return json.dumps({**line, **getattr(record, "fields", {})}, default=str)
+        return _JSON.encode({**line, **getattr(record, "fields", {})})
+
+
+@lru_cache(1)
+def _second(created_s: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(created_s))
