@@ -95,7 +95,7 @@ class SidecarClient:
 
     async def get_layers(self, key: ChunkKey, first: int, end: int, room: Room = new_room) -> Layers | None:
         """At least layers [first, end): codecs code several together. Raises InvalidRequest on others than it has."""
-        query = {"touch": False, "layers": f"{first}:{end}"}
+        query: Query = {"touch": False, "layers": f"{first}:{end}"}
         async with self._connection.call("GET", _frame(key), query, absent=_ABSENT) as response:
             if response is None:
                 return None
@@ -241,10 +241,11 @@ class SidecarClient:
             return None if response is None else bytes(await checked_body(response, new_room))
 
     async def keep_profile(self, fingerprint: str, content: bytes) -> bool:
-        """As `Tier.keep_profile`."""
+        """As `Tier.keep_profile`; False as well unless the token is the admin's."""
         checksum = {"Kvstore-Xxh3": xxhash.xxh3_128_hexdigest(content)}
+        absent = ("no-room", "forbidden")
         async with self._connection.call(
-            "PUT", f"/v1/profiles/{fingerprint}", headers=checksum, body=Parts([content]), absent=("no-room",)
+            "PUT", f"/v1/profiles/{fingerprint}", headers=checksum, body=Parts([content]), absent=absent
         ) as response:
             return response is not None
 

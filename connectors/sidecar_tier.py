@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
@@ -20,6 +21,7 @@ from kvstore.tier import NO_TERMS, Frame, InFile
 
 P = ParamSpec("P")
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 _Body = Future[memoryview | None]
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _TOGETHER_BYTES = 32 << 20  # in one body
@@ -33,7 +35,8 @@ class SidecarTier(Tier):
     Over a Unix socket frames are read where they lie. What follows in a prompt that was matched lately is learned
     ahead, so that a load does not wait for an answer for every chunk. A frame that is not what its checksum says when
     it comes is TierUnavailable as well: whether it is sound where it lies, the sidecar sees. Raises InvalidRequest
-    when the sidecar does not know the token, or it is another tenant's than that of what is put.
+    when the sidecar does not know the token, or it is another tenant's than that of what is put. `spared` is of no
+    use here: a lease is, which `SidecarClient.match` takes.
     """
 
     name = "sidecar"
@@ -42,6 +45,7 @@ class SidecarTier(Tier):
         """As `SidecarClient`. Unless it `writes`, every put is declined."""
         self._client, self._writes = SidecarClient(url, token, timeout_s), writes
         self._loop = LoopThread(f"the sidecar at {url}")
+        self._declined = set[str]()
         self._order = PromptOrder()
         self._entries = Recent[Entry](4 * _DESCRIBED, _KEEP_S)
         self._places = Recent[Sequence[InFile]](4 * _DESCRIBED, _KEEP_S)
@@ -173,10 +177,22 @@ class SidecarTier(Tier):
         return self._ask(self._client.rejection, key)
 
     def keep_profile(self, fingerprint: str, content: bytes) -> bool:
-        try:
-            return self._writes and self._ask(self._client.keep_profile, fingerprint, content)
-        except TooLarge:
+        """What the sidecar has declined is not sent again."""
+        if not self._writes or fingerprint in self._declined:
             return False
+        try:
+            kept = self._ask(self._client.keep_profile, fingerprint, content) or fingerprint in self.profiles()
+        except TooLarge:
+            kept = False
+        if not kept:
+            self._declined.add(fingerprint)
+            _log.warning(
+                "the sidecar at %s does not keep profile %s, which others need to read what is saved: its admin's "
+                "token may put it there",
+                self._client.url,
+                fingerprint,
+            )
+        return kept
 
     def profile(self, fingerprint: str) -> bytes | None:
         content = self._ask(self._client.profile, fingerprint) if _FINGERPRINT.fullmatch(fingerprint) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from typing import Any
 
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
@@ -21,7 +22,7 @@ router = APIRouter(prefix="/v1/entries", tags=["entries"])
 MEDIA_TYPE = "application/x-ndjson"
 _AT_ONCE = 500  # lines in one piece of an answer
 _ALWAYS = ("unauthorized", "invalid-request", "too-many-requests", "unavailable")
-_LINES = {
+_LINES: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "One entry a line, as JSON.",
         "content": {MEDIA_TYPE: {"schema": {"type": "string", "description": "Lines of EntryBody."}}},

@@ -1,4 +1,7 @@
-"""Profiles, which frames need to be decoded: named by the SHA-256 of their content, the same for all tenants."""
+"""Profiles, which frames need to be decoded: named by the SHA-256 of their content, the same for all tenants.
+
+An engine may code with any profile of its model that it finds here, so that no tenant may add one for the others.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from kvstore import MissingProfile, Tiers
 
 router = APIRouter(prefix="/v1/profiles", tags=["profiles"])
 Fingerprint = Annotated[str, Path(pattern="^[0-9a-f]{64}$", description="SHA-256 of the profile: 64 hex digits.")]
-_MOST_OF_TENANTS = 64
+MOST_OF_TENANTS = 64
 _CONTENT = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 _CHECKSUM = r"^[0-9a-f]{32}$"
 _ALWAYS = ("unauthorized", "invalid-request", "too-many-requests", "unavailable")
@@ -52,7 +55,15 @@ async def get_profile(fingerprint: Fingerprint, caller: CallerOf, context: Conte
     "/{fingerprint}",
     status_code=204,
     responses=responses(
-        *_ALWAYS, "timeout", "length-required", "too-large", "checksum-mismatch", "corrupt-frame", "busy", "no-room"
+        *_ALWAYS,
+        "forbidden",
+        "timeout",
+        "length-required",
+        "too-large",
+        "checksum-mismatch",
+        "corrupt-frame",
+        "busy",
+        "no-room",
     ),
     openapi_extra={"requestBody": {"required": True, "content": _CONTENT}},
 )
@@ -65,7 +76,9 @@ async def put_profile(
         str, Header(alias="Kvstore-Xxh3", pattern=_CHECKSUM, description="XXH3-128 of the body, in hex.")
     ],
 ) -> None:
-    """Keep a profile, as durably as the frames that need it. Safe to repeat."""
+    """Keep a profile, as durably as the frames that need it: for the admin's token. Safe to repeat."""
+    if not caller.is_admin:
+        raise Problem("forbidden", "profiles are for all tenants: the admin token adds them")
     async with body_of(request, context) as (num_bytes, pieces):
         content = b"".join([piece async for piece in pieces])
     if len(content) != num_bytes or xxhash.xxh3_128_hexdigest(content) != checksum:
@@ -79,6 +92,6 @@ def _keep(tiers: Tiers, fingerprint: str, content: bytes, by_admin: bool) -> boo
     if hashlib.sha256(content).hexdigest() != fingerprint:
         raise Problem("invalid-request", f"the SHA-256 of the {len(content)} bytes that came is not {fingerprint}")
     held = [] if by_admin else tiers.profiles()
-    if len(held) >= _MOST_OF_TENANTS and fingerprint not in held:
+    if len(held) >= MOST_OF_TENANTS and fingerprint not in held:
         raise Problem("no-room", f"{len(held)} profiles are kept already: the admin token may add more")
     return tiers.keep_profile(fingerprint, content)
