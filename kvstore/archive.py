@@ -124,13 +124,16 @@ def write_archive(path: Path) -> Iterator[ArchiveWriter]:
 class ArchiveReader:
     """Reads an archive that may hold anything. Frames are not verified here: whoever takes one does."""
 
-    def __init__(self, file: Path | BinaryIO) -> None:
-        """`file` is its path, or the file itself, open. Raises CorruptArchive when it is none, or its manifest damaged.
+    def __init__(self, file: Path | BinaryIO, most_bytes: int = _MAX_MEMBER_BYTES) -> None:
+        """`file` is its path, or the file itself, open; no frame or profile of more than `most_bytes` is read.
+
+        Raises CorruptArchive when it is no archive, or its manifest cannot be read.
 
         `problems` are the parts that were left out, and why: members that do not belong there, and chunks
         that the manifest describes wrongly or without a frame.
         """
         self.problems: list[tuple[str, str]] = []
+        self._most_bytes = most_bytes
         try:
             self._size_bytes = file.stat().st_size if isinstance(file, Path) else file.seek(0, io.SEEK_END)
             self._zip = zipfile.ZipFile(file)
@@ -149,11 +152,11 @@ class ArchiveReader:
 
     def frame(self, key: ChunkKey) -> bytes:
         """The bytes under a chunk's name. Raises CorruptArchive when they cannot be read."""
-        return self._read(f"frames/{key}.safetensors", _MAX_MEMBER_BYTES)
+        return self._read(f"frames/{key}.safetensors", self._most_bytes)
 
     def profile(self, fingerprint: str) -> bytes:
         """The bytes under a profile's name, one of `profiles`. Raises CorruptArchive when they cannot be read."""
-        return self._read(f"profiles/{fingerprint}.safetensors", _MAX_MEMBER_BYTES)
+        return self._read(f"profiles/{fingerprint}.safetensors", self._most_bytes)
 
     @property
     def profiles(self) -> list[str]:

@@ -136,7 +136,8 @@ class _Import:
             content = self._archive.profile(fingerprint)
             if Profile.from_content(content).fingerprint != fingerprint:
                 raise CorruptFrame("it is another profile than its name says")
-            self._tier.keep_profile(fingerprint, content)
+            if not self._tier.keep_profile(fingerprint, content):
+                self._outcome.absent_profiles.append(fingerprint)
         except (CorruptArchive, CorruptFrame, UnsupportedRotary) as error:
             self._outcome.problems.append((f"profile {fingerprint[:12]}", str(error)))
 

@@ -14,6 +14,7 @@ from connectors.archives.exporting import Exported, export_chunks
 from connectors.archives.importing import Imported, import_archive
 from connectors.inspection.holdings import profile_problem
 from connectors.sidecar.callers import Caller
+from connectors.sidecar.profile_routes import MOST_OF_TENANTS
 from connectors.sidecar.service import Service
 from connectors.sidecar.view import View
 from kvstore import Checked, ChunkKey, DiskReader, Entry, Terms, Tier, TierUnavailable, check_tier
@@ -92,16 +93,20 @@ class _Receiving(View):
         ).stored
 
     def keep_profile(self, fingerprint: str, content: bytes) -> bool:
+        """False where a tenant would have too many kept, too."""
+        held = [] if self._caller.is_admin else self.profiles()
+        if len(held) >= MOST_OF_TENANTS and fingerprint not in held:
+            return False
         return self._service.tiers.keep_profile(fingerprint, content)
 
 
-def import_from(service: Service, caller: Caller, file: BinaryIO) -> Imported:
-    """The caller's own chunks of the archive, each verified. Raises CorruptArchive."""
+def import_from(service: Service, caller: Caller, file: BinaryIO, most_bytes: int) -> Imported:
+    """The caller's own chunks of the archive, each verified and of at most so many bytes. Raises CorruptArchive."""
 
     def refused(chunk: Entry) -> str | None:
         return None if caller.sees(chunk) else f"it is of tenant {chunk.terms.tenant!r}, and this token is another's"
 
-    with ArchiveReader(file) as archive:
+    with ArchiveReader(file, most_bytes) as archive:
         return import_archive(archive, _Receiving(service, caller), time.time(), refused=refused)
 
 

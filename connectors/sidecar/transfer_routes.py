@@ -96,7 +96,7 @@ async def import_chunks(request: Request, caller: CallerOf, context: ContextOf) 
     """
     with spool(context.service) as file:
         await _receive(request, context, file)
-        imported = await run_in_threadpool(import_from, context.service, caller, file)
+        imported = await run_in_threadpool(import_from, context.service, caller, file, context.bodies.most_bytes)
     return ImportAnswer.model_validate(imported_as_json(imported))
 
 
