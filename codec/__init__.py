@@ -5,7 +5,7 @@ from codec.chunk import bytes_needed, decode_chunk, decode_chunk_on_device, deco
 from codec.codec import Codec, LayerCodec, identity_of
 from codec.device_frame import DeviceFrame
 from codec.errors import CorruptFrame, KVCacheError, MissingProfile, SpecMismatch, UnknownCodec
-from codec.frame import Frame, FrameHeader, read_header
+from codec.frame import Frame, FrameHeader, read_header, read_identity
 from codec.int4 import Int4
 from codec.int8 import Int8
 from codec.kv_array import KVArray
@@ -48,6 +48,7 @@ __all__ = [
     "encode_chunk",
     "identity_of",
     "read_header",
+    "read_identity",
     "register",
     "registered",
     "rotary_of_layers",

@@ -42,12 +42,12 @@ def create_app(context: Context) -> FastAPI:
     app.add_middleware(Observed, context=context, instruments=app.state.instruments)
     problems.install(app)
     operations = health_routes, metrics_routes, report_routes, status_routes
-    for routes in (
+    for routes in (  # looked through one by one: the most asked first
+        frame_routes,
+        prompt_routes,
         *operations,
         holding_routes,
         transfer_routes,
-        frame_routes,
-        prompt_routes,
         entry_routes,
         profile_routes,
         page_routes,

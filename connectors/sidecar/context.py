@@ -58,6 +58,11 @@ def context_of(request: Request) -> Context:
     return context
 
 
+async def _context_of(request: Request) -> Context:
+    """A function that is not `async` would be called in another thread."""
+    return context_of(request)
+
+
 def identified(request: Request, context: Context) -> Caller:
     """Raises Problem for who is not known. Where there are no tokens, pages from elsewhere are not."""
     on_this_host = request.client is None  # a Unix socket has no address
@@ -82,7 +87,7 @@ async def caller_of(request: Request, described: Annotated[object, Depends(_BEAR
 
 
 CallerOf = Annotated[Caller, Depends(caller_of)]
-ContextOf = Annotated[Context, Depends(context_of)]
+ContextOf = Annotated[Context, Depends(_context_of)]
 
 
 def length_of(request: Request) -> int:

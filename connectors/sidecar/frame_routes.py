@@ -11,19 +11,32 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from codec import FrameHeader, read_header
-from connectors.sidecar.context import CallerOf, Context, ContextOf, body_of
+from connectors.sidecar.context import CallerOf, Context, ContextOf, body_of, caller_of, context_of
 from connectors.sidecar.problems import Problem, responses
 from connectors.sidecar.schemas import PutAnswer, Tenant
 from connectors.sidecar.service import Put, key_of
+from connectors.sidecar.usual_route import UsualRoute, usually
 from kvstore import Entry
+from kvstore.tier import Frame
 
-router = APIRouter(prefix="/v1/frames", tags=["frames"])
+router = APIRouter(prefix="/v1/frames", tags=["frames"], route_class=UsualRoute)
 KeyPath = Annotated[str, Path(pattern="^[0-9a-f]{64}$", description="The chunk's key: 64 hex digits.")]
 _RANGE = re.compile(r"bytes=(\d{1,15})-(\d{0,15})", re.ASCII)
 _LAYERS = r"^[0-9]{1,5}:[0-9]{1,5}$"
 _FRAME = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 _CHECKSUM = r"^[0-9a-f]{32}$"
+_KEY = re.compile("[0-9a-f]{64}")
+_USUAL_GET = re.compile(b"|touch=(?:true|false)")
+_USUAL_PUT = re.compile(b"(?:parent=([0-9a-f]{64})(?:&|$))?(?:durable=(true|false))?")
 _ALWAYS = ("unauthorized", "invalid-request", "too-many-requests", "unavailable")
+
+
+async def _usual_get(request: Request) -> Response | None:
+    key, query = request.path_params["key"], _USUAL_GET.fullmatch(request.scope["query_string"])
+    if query is None or _KEY.fullmatch(key) is None or "range" in request.headers:
+        return None
+    caller = await caller_of(request, None)
+    return await get_frame(key, caller, context_of(request), touch=query[0] != b"touch=false")
 
 
 @router.get(
@@ -35,6 +48,7 @@ _ALWAYS = ("unauthorized", "invalid-request", "too-many-requests", "unavailable"
         **responses(*_ALWAYS, "not-found", "bad-range"),
     },
 )
+@usually(_usual_get)
 async def get_frame(
     key: KeyPath,
     caller: CallerOf,
@@ -77,6 +91,18 @@ async def head_frame(key: KeyPath, caller: CallerOf, context: ContextOf) -> Resp
     return Response(headers=_entry_headers(entry), media_type="application/octet-stream")
 
 
+async def _usual_put(request: Request) -> Response | None:
+    key, query = request.path_params["key"], _USUAL_PUT.fullmatch(request.scope["query_string"])
+    checksum = request.headers.get("kvstore-xxh3", "")
+    if query is None or _KEY.fullmatch(key) is None or re.fullmatch(_CHECKSUM, checksum) is None:
+        return None
+    parent, durable = query[1], query[2] == b"true"
+    caller = await caller_of(request, None)
+    before = None if parent is None else parent.decode()
+    answer = await put_frame(key, request, caller, context_of(request), checksum, before, durable=durable)
+    return Response(answer.model_dump_json(), 201, media_type="application/json")
+
+
 @router.put(
     "/{key}",
     status_code=201,
@@ -93,6 +119,7 @@ async def head_frame(key: KeyPath, caller: CallerOf, context: ContextOf) -> Resp
     ),
     openapi_extra={"requestBody": {"required": True, "content": _FRAME}},
 )
+@usually(_usual_put)
 async def put_frame(
     key: KeyPath,
     request: Request,
@@ -133,9 +160,10 @@ def answer_to_put(put: Put) -> PutAnswer:
     return PutAnswer(stored=put.stored, durable=put.durable)
 
 
-async def _received(request: Request, context: Context) -> bytes:
+async def _received(request: Request, context: Context) -> Frame:
     async with body_of(request, context) as (num_bytes, pieces):
-        body = b"".join([piece async for piece in pieces])
+        came = [piece async for piece in pieces if piece]
+    body = came[0] if len(came) == 1 else b"".join(came)
     if len(body) != num_bytes:
         raise Problem("invalid-request", f"{len(body)} bytes came of {num_bytes}")
     return body

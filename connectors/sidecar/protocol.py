@@ -1,8 +1,9 @@
 """HTTP/1.1 as uvicorn speaks it with httptools, for long bodies and for whoever means no good.
 
-Long bodies are handed over in large pieces instead of waking the application for every 64 KiB, which takes most of the
-time of a frame's way in. What is no request is answered with a problem. Heads have a length and a time; so has the rest
-of a body that was declined, and so have answers that nobody takes. Who has sent all and closed its half is answered.
+Long bodies go past the parser, into memory of their own, and wake the application when they are there: handed over by
+64 KiB they would be copied three times, which takes most of the time of a frame's way in. What is no request is
+answered with a problem. Heads have a length and a time; so has the rest of a body that was declined, and so have
+answers that nobody takes. Who has sent all and closed its half is answered.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from __future__ import annotations
 from asyncio import TimerHandle
 from typing import Any
 
+import httptools
+from uvicorn._types import ASGIReceiveEvent
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from connectors.sidecar.long_body import LONG_BYTES, LongBody
 from connectors.sidecar.problems import Problem
 
-_PIECE_BYTES = 4 << 20
 _MOST_HEAD_BYTES = 64 << 10
 _HEAD_S = 20.0  # for a request's head to come, from its first byte or that of the connection
 _REST_S = 5.0  # for the rest of a body that is not wanted: closing at once would lose the answer that says so
@@ -28,8 +31,8 @@ class Protocol(HttpToolsProtocol):
         super().__init__(*arguments, **named)
         self._in_body = False
         self._head_bytes = 0
-        self._pieces: list[bytes] = []
-        self._bytes = 0
+        self._long: LongBody | None = None
+        self._past_parser = False
         self._coming: TimerHandle | None = None
         self._going: TimerHandle | None = None
 
@@ -40,15 +43,37 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._expect_nothing()
         self._watch_no_longer()
-        self._pieces = []
+        self._long = None
         super().connection_lost(exc)
 
-    def data_received(self, data: bytes) -> None:
+    def room(self, scratch: memoryview) -> memoryview:
+        """Where to read to next: into a long body that is asked for, or else into `scratch`."""
+        if self._long is None:
+            return scratch
+        if len(self._long.room):
+            self._past_parser = True
+            return self._long.room
+        return scratch[: self._long.missing_bytes] if self._past_parser else scratch
+
+    def came(self, content: memoryview) -> None:
+        """What was read to there."""
+        if self._long is None or not self._past_parser:
+            self.data_received(content)
+            return
+        self._long.came(len(content))
+        if not self._long.missing_bytes:
+            self._start_parser()
+            self.on_message_complete()
+        elif not len(self._long.room) and not self.cycle.response_complete:
+            self.flow.pause_reading()
+            self.cycle.message_event.set()
+
+    def data_received(self, data: bytes | memoryview) -> None:
         if not self._in_body:
             self._head_bytes += len(data)
             if self._coming is None:
                 self._expect(_HEAD_S)
-        super().data_received(data)
+        super().data_received(data)  # type: ignore[arg-type]  # the parser takes any buffer
         if not self._in_body and self._head_bytes > _MOST_HEAD_BYTES:
             self._refuse(Problem("head-too-large", f"the request's head has more than {_MOST_HEAD_BYTES} bytes"))
 
@@ -67,26 +92,29 @@ class Protocol(HttpToolsProtocol):
         self._expect_nothing()
         self._in_body, self._head_bytes = True, 0
         super().on_headers_complete()
+        if (num_bytes := self._stated_bytes()) >= LONG_BYTES:
+            self._receive_long(LongBody(num_bytes))
 
     def on_body(self, body: bytes) -> None:
-        if self.cycle.response_complete:
-            return
-        self._pieces.append(body)
-        self._bytes += len(body)
-        if self._bytes >= _PIECE_BYTES:
-            self._hand_over()
-            self.flow.pause_reading()
+        if self._long is not None:
+            self._long.came_early(body)
+            if self.cycle.response_complete:
+                self._long.drop()
+            elif self._long.missing_bytes:
+                self.flow.pause_reading()
+        else:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._expect_nothing()
-        self._in_body = False
-        self._hand_over()
+        self._in_body, self._long = False, None
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if self._in_body and self.cycle.response_complete:
-            self._pieces, self._bytes = [], 0
+            if self._long is not None:
+                self._long.drop()
             self._expect(_REST_S)
 
     def send_400_response(self, msg: str) -> None:
@@ -100,12 +128,30 @@ class Protocol(HttpToolsProtocol):
         self._watch_no_longer()
         super().resume_writing()
 
-    def _hand_over(self) -> None:
-        """`receive` takes it from there, and has reading go on."""
-        if self._pieces:
-            self.cycle.body = b"".join((self.cycle.body, *self._pieces)) if self.cycle.body else b"".join(self._pieces)
-            self.cycle.message_event.set()
-        self._pieces, self._bytes = [], 0
+    def _stated_bytes(self) -> int:
+        """Of the body; 0 where that is not said."""
+        stated = dict(self.headers)
+        return 0 if b"transfer-encoding" in stated else int(stated.get(b"content-length", 0))
+
+    def _receive_long(self, body: LongBody) -> None:
+        """Has the application's `receive` begin with the next piece, and return it when it is there."""
+        cycle, receive, self._long = self.cycle, self.cycle.receive, body
+
+        async def received() -> ASGIReceiveEvent:
+            if not cycle.disconnected and not cycle.response_complete:
+                body.begin()
+            message = await receive()
+            if message["type"] == "http.request":
+                message["body"] = body.take()  # type: ignore[typeddict-item]  # any buffer does
+            return message
+
+        cycle.receive = received  # type: ignore[method-assign]
+
+    def _start_parser(self) -> None:
+        """Anew, for the next request: this one's would still wait for what has gone past it."""
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn has it
+        self._past_parser = False
 
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete

@@ -14,9 +14,9 @@ from pathlib import Path
 import uvicorn
 
 from connectors.sidecar.app import create_app
+from connectors.sidecar.connection import Connection
 from connectors.sidecar.context import Context
 from connectors.sidecar.loopback import is_loopback
-from connectors.sidecar.protocol import Protocol
 from kvstore import InvalidRequest
 
 _BACKLOG, _SEND_BYTES = 2048, 4 << 20
@@ -40,7 +40,7 @@ class Server(uvicorn.Server):
         self._context, self.app = context, create_app(context)
         config = uvicorn.Config(
             self.app,
-            http=Protocol,
+            http=Connection,  # type: ignore[arg-type]  # buffered
             loop="uvloop",
             ws="none",
             lifespan="off",
