@@ -97,7 +97,7 @@ class Connection:
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             if isinstance(error, KVCacheError):
                 raise
-            reason = "it took too long" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+            reason = "it took too long" if isinstance(error, TimeoutError) else _first_line(error)
             raise TierUnavailable(
                 f"the sidecar at {self.url} cannot be asked ({reason}): is `kvstore serve` running there, and is that "
                 "sidecar.url?"
@@ -211,6 +211,10 @@ async def checked_body(response: aiohttp.ClientResponse, room: Room) -> memoryvi
     if xxhash.xxh3_128_hexdigest(body) != checksum:
         raise CorruptFrame(f"the {num_bytes} bytes that came are not what their checksum says")
     return body.toreadonly()
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _text(value: str | float | bool) -> str:
