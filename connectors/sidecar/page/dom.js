@@ -53,8 +53,8 @@ export function empty(...parts) {
 }
 
 /** A name that others gave. In a table it takes one line, cut where it is too long: `title` has all of it. */
-export function named(text) {
-  return element("span", { class: "name", title: text }, text);
+export function named(text, of = "") {
+  return element("span", { class: `name ${of}`.trim(), title: text }, text);
 }
 
 export function code(text) {

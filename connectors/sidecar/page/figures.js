@@ -13,7 +13,7 @@ export function figures(status) {
     figure("frames given", count(given), `${count(counters.frames_described)} read in place, ${count(counters.frames_missed)} missed`),
     figure("held durably", bytes(durable), `${bytes(status.waiting_bytes)} waiting to be written`),
     figure("leases", count(status.leases), `${counted(counters.chunks_evicted, "chunk")} evicted`),
-    figure("corrupt chunks", count(counters.chunks_corrupt), `in ${age(status.uptime_s)}`, counters.chunks_corrupt > 0),
+    figure("corrupt chunks", count(counters.chunks_corrupt), `in ${age(status.uptime_s)} of service`, counters.chunks_corrupt > 0),
   ];
 }
 

@@ -75,7 +75,7 @@ const ENGINE_COLUMNS = [
   ["tenant", ({ tenant }) => tenantName(tenant)],
   ["heard of", ({ reported_at_s }) => heardOf(Date.now() / 1000 - reported_at_s), true],
   ["loaded", ({ counts }) => tokens(counts.tokens_loaded), true],
-  ["blended", ({ counts }) => tokens(counts.tokens_blended), true],
+  ["of these blended", ({ counts }) => tokens(counts.tokens_blended), true],
   ["computed", ({ counts }) => tokens(counts.tokens_computed), true],
 ];
 

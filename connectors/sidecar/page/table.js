@@ -31,7 +31,7 @@ export function fields(pairs) {
 export function tenantName(name) {
   return name === "" || name === null || name === undefined
     ? element("span", { class: "quiet" }, "none named")
-    : named(name);
+    : named(name, "tenant");
 }
 
 /** A model's name, or that nothing is known. */
