@@ -70,7 +70,7 @@ async def list_chunks(
 
 
 def _listed(view: View, of_tenant: EntryFilter, model: str, text: str, sort: SortBy, limit: int) -> list[ListedChunk]:
-    wanted = of_tenant.selects
+    wanted: Callable[[Entry], bool] = of_tenant.selects
     if model or text:
         found = heads(view, ChunkTree(filter(of_tenant.selects, view.entries())))
         wanted = _fitting(found, model, text)

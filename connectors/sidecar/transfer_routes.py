@@ -32,8 +32,10 @@ _VERDICTS = {_LINES: {"schema": {"type": "string", "description": "One JSON obje
 @router.post(
     "/verify",
     response_class=StreamingResponse,
-    responses={200: {"description": "What is damaged, and at last the sums.", "content": _VERDICTS}}
-    | responses(*_ALWAYS),
+    responses={
+        200: {"description": "What is damaged, and at last the sums.", "content": _VERDICTS},
+        **responses(*_ALWAYS),
+    },
 )
 async def verify(
     caller: CallerOf,
@@ -50,8 +52,10 @@ async def verify(
 @router.get(
     "/export",
     response_class=StreamingResponse,
-    responses={200: {"description": "An archive: a zip of frames and a manifest.", "content": _ARCHIVE}}
-    | responses(*_ALWAYS, "forbidden", "not-found"),
+    responses={
+        200: {"description": "An archive: a zip of frames and a manifest.", "content": _ARCHIVE},
+        **responses(*_ALWAYS, "forbidden", "not-found"),
+    },
 )
 async def export(
     caller: CallerOf,

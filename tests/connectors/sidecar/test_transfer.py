@@ -12,12 +12,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from codec import codec_from
 from connectors.sidecar import transfer_routes
 from connectors.sidecar.callers import Caller, Tokens
 from connectors.sidecar.transfer import archive_of, verified
 from connectors.sidecar.view import View
-from kvstore import ChunkTree, DiskReader, DiskTier, MemoryTier, Tiers
+from kvstore import ChunkTree, DiskReader, DiskTier, KVStore, MemoryTier, Tiers
 from kvstore.archive import ArchiveReader
+from tests.codec.calibrated import movable, profile_for
+from tests.connectors.cli.conftest import CHUNK_TOKENS
 from tests.connectors.sidecar.prompts import (
     ACME,
     ADMIN,
@@ -30,6 +33,7 @@ from tests.connectors.sidecar.prompts import (
     lines_of,
     serving_disk,
 )
+from tests.kv import SPEC, kv_of_numbers
 
 
 @pytest.fixture
@@ -91,6 +95,7 @@ def test_a_streamed_archive_is_read_by_the_command_and_by_any_unzip(path, tmp_pa
         assert subprocess.run([unzip, "-tq", file], check=False).returncode == 0
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_an_archive_is_streamed_while_it_is_read(path):
     with DiskTier(path, CAPACITY_BYTES) as disk:
         read = []
@@ -100,7 +105,7 @@ def test_an_archive_is_streamed_while_it_is_read(path):
         entries = list(ChunkTree(view.entries()).prefix_first())
         large = [entry for entry in entries for _ in range(200)]
         pieces = archive_of(view, large)
-        next(pieces)
+        assert len(next(pieces)) < 100_000
         assert len(read) < len(large) // 2
 
 
@@ -246,6 +251,20 @@ def test_without_tokens_everybody_on_this_host_may(path, tmp_path):
     with serving_disk(path, tokens=Tokens()) as served:
         archive = ask(served, "/v1/export").body
     assert len(imported(tmp_path / "new", archive, None, tokens=Tokens()).json["imported"]) == 8
+
+
+def test_profiles_come_along_for_the_admin_alone(tmp_path):
+    spec = movable(SPEC)
+    profile = profile_for(spec)
+    codec = codec_from("transform", {"profile": profile.fingerprint, "quality": "high"})
+    with KVStore([DiskTier(tmp_path / "coded", CAPACITY_BYTES)], codec, CHUNK_TOKENS) as store:
+        store.save(store.identity(spec, "acme"), range(32), kv_of_numbers(spec, 32))
+    archive = exported(tmp_path / "coded", ACME)
+    assert imported(tmp_path / "new", archive, ACME).json["absent_profiles"] == [profile.fingerprint]
+    assert len(entries_of(tmp_path / "new")) == 2
+    assert imported(tmp_path / "newer", archive).json["absent_profiles"] == []
+    with DiskReader(tmp_path / "newer") as reader:
+        assert reader.profile(profile.fingerprint) == profile.content
 
 
 def test_a_frame_of_more_than_the_service_takes_is_named_and_not_read(path, tmp_path):
