@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -36,7 +37,8 @@ def serve(
 
     Example: KVSTORE_SIDECAR_ADMIN_TOKEN=$(openssl rand -hex 16) kvstore serve --host 0.0.0.0
     """
-    from connectors.sidecar.opening import open_context  # what serves takes a second to import
+    from connectors.sidecar.allocator import keep_freed_memory  # what serves takes a second to import
+    from connectors.sidecar.opening import open_context
     from connectors.sidecar.server import Address, Server, listen
     from connectors.sidecar.traces import traced
 
@@ -45,13 +47,17 @@ def serve(
     settings = load_settings(overrides={name: value for name, value in overrides.items() if value is not None})
     sidecar = settings.sidecar
     configure(log)
+    keep_freed_memory()
     with open_context(settings) as context:
-        server = Server(context)
         sockets = listen(Address(sidecar.host, sidecar.port, sidecar.socket), bool(context.tokens))
+        server = Server(context, lambda: _announce(settings.store.path, sockets))
         with traced(server.app):
-            for listening in sockets:
-                typer.echo(f"kvstore serves {settings.store.path} at {_name(listening)}")
             server.run(sockets)
+
+
+def _announce(store: Path, sockets: Sequence[socket.socket]) -> None:
+    for listening in sockets:
+        typer.echo(f"kvstore serves {store} at {_name(listening)}")
 
 
 def _name(listening: socket.socket) -> str:

@@ -8,6 +8,7 @@ import resource
 import socket
 import stat
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,8 +37,9 @@ class Address:
 class Server(uvicorn.Server):
     """Serves a context. Says that it drains as soon as it is told to end."""
 
-    def __init__(self, context: Context) -> None:
-        self._context, self.app = context, create_app(context)
+    def __init__(self, context: Context, started: Callable[[], object] = lambda: None) -> None:
+        """`started` is called when requests are answered, and signals heeded."""
+        self._context, self.app, self._started = context, create_app(context), started
         config = uvicorn.Config(
             self.app,
             http=Connection,  # type: ignore[arg-type]  # buffered
@@ -52,6 +54,10 @@ class Server(uvicorn.Server):
             timeout_graceful_shutdown=_CLOSE_S,
         )
         super().__init__(config)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._started()
 
     def handle_exit(self, sig: int, frame: object) -> None:
         self._context.draining = True

@@ -139,6 +139,8 @@ class SchedulerSide:
             for name, num_tokens in output.num_scheduled_tokens.items()
         }
         self._prefill = None
+        if num_prompt := sum(self._of_prompt(name, step) for name, step in scheduled.items()):
+            self._client.prompt_computed(num_prompt)
         if len(scheduled) == 1:
             (only,) = scheduled.values()
             if only.num_scheduled > 1:
@@ -147,6 +149,12 @@ class SchedulerSide:
         if self._tells_events:
             self._events.update((job.number, self._event(job)) for job in saves)
         return saves
+
+    def _of_prompt(self, name: str, step: Scheduled) -> int:
+        """How many of the step's tokens are the request's prompt's."""
+        request = self._requests.get(name)
+        end = 0 if request is None else request.num_prompt_tokens
+        return max(min(step.num_computed + step.num_scheduled, end) - step.num_computed, 0)
 
     def _event(self, job: Job) -> BlockStored:
         request, first = self._requests[job.request_id], job.start // self._block_tokens

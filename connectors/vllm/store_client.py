@@ -113,6 +113,10 @@ class StoreClient:
         """The engine took that long for `num_tokens` prompt tokens behind `context` others."""
         self._outgoing.put(("computed", {"num_tokens": num_tokens, "context": context, "seconds": seconds}, ()))
 
+    def prompt_computed(self, num_tokens: int) -> None:
+        """The engine computes so many tokens of prompts: for the store's counters."""
+        self._outgoing.put(("prompt_computed", {"num_tokens": num_tokens}, ()))
+
     def close(self) -> None:
         """Waits a while until what was given to be saved is saved; after that the process goes on alone."""
         if self.alive:

@@ -63,6 +63,7 @@ class StoreProcess:
             "save": self._save,
             "forget": self._forget,
             "computed": self._computed,
+            "prompt_computed": self._prompt_computed,
         }
 
     def serve(self) -> None:
@@ -156,6 +157,10 @@ class StoreProcess:
     def _computed(self, fields: dict[str, Any], _: Sequence[int]) -> None:
         for rank in self._ranks:
             self._store.cost.computed(rank.spec.fingerprint(), **fields)
+
+    def _prompt_computed(self, fields: dict[str, Any], _: Sequence[int]) -> None:
+        """By every rank, as what is loaded is loaded by every rank."""
+        self._store.metrics.count("tokens_computed", fields["num_tokens"] * len(self._ranks))
 
 
 def _open(fields: dict[str, Any]) -> tuple[KVStore, list[_Rank]]:

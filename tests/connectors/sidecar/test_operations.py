@@ -229,7 +229,7 @@ def test_the_grafana_dashboard_shows_what_there_is(served):
     asked = set(re.findall(r"kvstore_\w+", text))
     assert len(asked) > 20
     assert asked <= there
-    events = set(re.findall(r'event=\\\\\\"(\w+)', text))
+    events = set(re.findall(r'event=\\"(\w+)', text))
     assert events
     assert events <= NAMES.keys()
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import ChainMap
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException
@@ -23,6 +24,12 @@ from tests.connectors.sidecar.plain_requests import ask, ask_over, put_over, who
 
 _START_S, _END_S = 60.0, 60.0
 _SERVE = "from connectors.cli.main import app; app()"
+
+
+@pytest.fixture(scope="module")
+def frames():
+    """What each of four clients puts."""
+    return [whole_frames(400, seed) for seed in range(4)]
 
 
 @dataclass
@@ -103,12 +110,10 @@ def load(url, frames, acknowledged):
         connection.close()
 
 
-def ended_under_load(served, how, after=20):
+def ended_under_load(served, frames, how, after=20):
     """Four clients at once; its exit code once it ended, after so many puts or more."""
     acknowledged = Acknowledged()
-    clients = [
-        threading.Thread(target=load, args=(served.url, whole_frames(1500, seed), acknowledged)) for seed in range(4)
-    ]
+    clients = [threading.Thread(target=load, args=(served.url, own, acknowledged)) for own in frames]
     for client in clients:
         client.start()
     ends_s = time.monotonic() + _END_S
@@ -143,22 +148,20 @@ def ask_over_socket(path, *request):
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_what_was_acknowledged_is_on_disk_when_it_was_told_to_end(tmp_path, how):
+def test_what_was_acknowledged_is_on_disk_when_it_was_told_to_end(tmp_path, frames, how):
     with running(tmp_path) as served:
-        code, acknowledged = ended_under_load(served, how)
+        code, acknowledged = ended_under_load(served, frames, how)
         assert code == 0, served.log.read_text()
     assert not (tmp_path / "sidecar.sock").exists()
-    held, given = on_disk(tmp_path), {}
-    for seed in range(4):
-        given.update(whole_frames(1500, seed))
+    held, given = on_disk(tmp_path), ChainMap(*frames)
     for key in acknowledged.durable | acknowledged.others:
         assert held[key] == given[key]
     assert "Traceback" not in served.log.read_text()
 
 
-def test_a_killed_one_loses_nothing_durable_and_the_next_takes_its_socket(tmp_path):
+def test_a_killed_one_loses_nothing_durable_and_the_next_takes_its_socket(tmp_path, frames):
     with running(tmp_path) as served:
-        code, acknowledged = ended_under_load(served, signal.SIGKILL)
+        code, acknowledged = ended_under_load(served, frames, signal.SIGKILL)
         assert code == -signal.SIGKILL
     socket_path = tmp_path / "sidecar.sock"
     assert socket_path.is_socket()
@@ -167,8 +170,7 @@ def test_a_killed_one_loses_nothing_durable_and_the_next_takes_its_socket(tmp_pa
         for key in acknowledged.durable:
             assert ask(served.url, "GET", f"/v1/frames/{key}").status == 200
         assert served.end() == 0
-    given = {key: frame for seed in range(4) for key, frame in whole_frames(1500, seed).items()}
-    held = on_disk(tmp_path)
+    held, given = on_disk(tmp_path), ChainMap(*frames)
     assert acknowledged.durable <= held.keys()
     assert all(held[key] == given[key] for key in held)
 

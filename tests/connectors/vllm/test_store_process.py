@@ -76,9 +76,11 @@ def pairs(staging, slot):
 def test_what_was_saved_is_found_and_loaded_by_the_next_process(staging, opened, tmp_path):
     first = opened(tmp_path)
     fill(staging, [5, 3, 7])
+    first.prompt_computed(3 * CHUNK)
     first.save(1, ALICE, TOKENS[: 3 * CHUNK], [5, 3, 7])
     kind, fields = reply(first)
     assert (kind, fields["job"], fields["kept"], fields["counts"]["chunks_saved"]) == ("saved", 1, True, 3)
+    assert fields["counts"]["tokens_computed"] == 3 * CHUNK
     first.close()
     second = opened(tmp_path)
     second.find("a", ALICE, TOKENS)
