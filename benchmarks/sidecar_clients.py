@@ -47,7 +47,7 @@ class Task:
     frames: str = ""
     """The directory with the frames in files."""
     target: str = "/{key}"
-    """Where a key is asked for."""
+    """Where a key is asked for, and put, behind the `{parent}` before it in its prompt."""
     bodies: str = ""
     """A file of requests, one a line, instead of keys."""
     seed: int = 0
@@ -91,8 +91,10 @@ def _puts(task: Task) -> Iterator[Step]:
     contents = {key: _content(task, key) for key in task.keys}
     headers = {key: f"Kvstore-Xxh3: {xxhash.xxh3_128_hexdigest(content)}\r\n" for key, content in contents.items()}
     with _connected(task) as connection:
-        for key in cycle(task.keys):
-            answer = connection.ask("PUT", task.target.format(key=key), contents[key], headers[key])
+        for place, key in cycle(enumerate(task.keys)):
+            parent = f"parent={task.keys[place - 1]}&" if place % _PROMPT_CHUNKS else ""
+            target = task.target.format(key=key, parent=parent)
+            answer = connection.ask("PUT", target, contents[key], headers[key])
             _require(answer.status == 201, f"PUT of {key} was answered with {answer.status}")
             yield "put", len(contents[key])
 

@@ -197,3 +197,50 @@ def test_many_threads_lose_nothing(slow, metrics):
         thread.join()
     behind.close()
     assert all(bytes(slow.get(key(name))) == frame(key(name)) for name in names)
+
+
+def test_prompts_that_are_put_at_the_same_time_are_each_written_together(behind, slow):
+    one, other = prompt("one", 4), prompt("other", 4)
+    behind.put(frames(prompt("first", 1)))
+    assert slow.asked.wait(PATIENCE_S)
+    for index in range(4):
+        behind.put(frames(one[index : index + 1]), one[:index])
+        behind.put(frames(other[index : index + 1]), other[:index])
+    slow.may_go_on.set()
+    assert behind.flush(PATIENCE_S)
+    assert slow.together == [1, 4, 4]
+    assert (slow.match(one), slow.match(other)) == (4, 4)
+
+
+def test_of_a_frame_that_is_put_twice_the_last_one_stays(behind, slow):
+    first, this, *_ = prompt("a", 3)
+    behind.put(frames(prompt("first", 1)))
+    assert slow.asked.wait(PATIENCE_S)
+    behind.put(frames([first]))
+    behind.put([(this, b"before")], [key("another")])
+    behind.put([(this, b"after")], [first])
+    slow.may_go_on.set()
+    assert behind.flush(PATIENCE_S)
+    assert bytes(slow.get(this)) == b"after"
+
+
+def test_flushing_waits_for_what_stands_behind_runs_that_grow(behind, slow):
+    keys, others = prompt("a", 4), prompt("other", 1)
+    behind.put(frames(prompt("first", 1)))
+    assert slow.asked.wait(PATIENCE_S)
+    behind.put(frames(keys[:1]))
+    behind.put(frames(others))
+    flushed = []
+    waiting = threading.Thread(target=lambda: flushed.append((behind.flush(PATIENCE_S), slow.match(others))))
+    waiting.start()
+    while not behind._changed._waiters:  # until it waits
+        time.sleep(0.001)
+    behind.put(frames(keys[1:]), keys[:1])
+    slow.may_go_on.set()
+    waiting.join()
+    assert flushed == [(True, 1)]
+
+
+def test_putting_nothing_is_no_error(behind):
+    assert behind.put([]) == 0
+    assert behind.flush(PATIENCE_S)
