@@ -73,14 +73,14 @@ const ENGINE_COLUMNS = [
   ["engine", ({ engine }) => named(engine)],
   ["model", ({ model }) => modelName(model)],
   ["tenant", ({ tenant }) => tenantName(tenant)],
-  ["heard of", ({ reported_at_s }) => heardOf(Date.now() / 1000 - reported_at_s), true],
+  ["silent for", ({ reported_at_s }) => silence(Date.now() / 1000 - reported_at_s), true],
   ["loaded", ({ counts }) => tokens(counts.tokens_loaded), true],
-  ["of these blended", ({ counts }) => tokens(counts.tokens_blended), true],
+  ["of it blended", ({ counts }) => tokens(counts.tokens_blended), true],
   ["computed", ({ counts }) => tokens(counts.tokens_computed), true],
 ];
 
-function heardOf(seconds) {
-  return element("span", { class: seconds > QUIET_S ? "warn" : null }, `${age(seconds)} ago`);
+function silence(seconds) {
+  return element("span", { class: seconds > QUIET_S ? "warn" : null }, age(seconds));
 }
 
 function tokens(amount) {

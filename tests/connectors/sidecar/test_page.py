@@ -99,7 +99,7 @@ def test_everything_is_there(page, served):
         "#figures": ["chunks found\n80%", "frames given", "held durably", "corrupt chunks"],
         "#traffic": ["Chunks of prompts, per second", "asked for\n10", "held\n8", "Held, by tier"],
         "#reuse": ["exact prefix\n36%", "blended\n12%", "computed\n52%", "acme/small 8,500 53% 18% 29%"],
-        "#engines": ["engine-a:1", "6,000", "1,500", "2,500", "engine-b:2", " ago"],
+        "#engines": ["engine-a:1", "6,000", "1,500", "2,500", "engine-b:2", "silent for"],
         "#hottest": [first, "acme/small", "acme"],
         "#biggest": [first, "acme/large", "none named", "KiB"],
         "#damage": ["section 1.keys is not what it was"],
@@ -269,6 +269,7 @@ def test_a_service_that_is_gone_is_noticed_and_so_is_its_return(browser, tmp_pat
             browser.until_says("#state", "Live")
         browser.until_says("#state", "Offline")
         assert "does not answer. What is shown is as of" in browser.text("#notice")
+        browser.photograph(tmp_path / "offline.png")
         assert "acme/small" in browser.text("#biggest")
         with serving(store.tier, store.metrics, port=urlsplit(served.url).port):
             browser.until_says("#state", "Live")
@@ -281,6 +282,7 @@ def test_a_token_is_asked_for_kept_in_the_tab_and_never_in_an_address(browser, t
         browser.until(lambda: browser.find("#sign-in").is_displayed())
         assert browser.find("#token").get_attribute("type") == "password"
         assert not browser.find("#board").is_displayed()
+        browser.photograph(tmp_path / "sign-in.png")
         browser.type("#token", "not-the-token-at-all")
         browser.until_says("#sign-in-reason", "not known")
         browser.type("#token", ADMIN)
