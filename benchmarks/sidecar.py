@@ -1,12 +1,13 @@
 """Is the sidecar as fast as servers that do less?
 
 Frames of 256 KiB, 1 MiB and 4 MiB are got from it and put to it by 1 client and by 8, beside nginx, which serves the
-same frames as files from the page cache, Redis, which has them as values in memory and writes nothing to a disk, and
-a server that does nothing (`benchmarks.byte_server`), all in one run: in every round each has a turn. Rates are medians
+same frames as files from the page cache, Redis, which has them as values in memory and writes nothing to a disk, and a
+server that does nothing (`benchmarks.byte_server`), all in one run: in every round each has a turn. Rates are medians
 over the rounds and, where they stand beside another's, medians of the rounds' ratios. The sidecar is `kvstore serve`
 with a memory tier and a disk tier on the directory's disk: frames are put as a prompt's, each behind the one before it,
-and acknowledged when memory has them, to be written to disk behind, or, `durable`, when the disk has them. Clients are processes with one connection each, bound to one half of
-the cores; the same one (`benchmarks.http_connection`) asks all that speak HTTP, redis-py with hiredis asks Redis.
+and acknowledged when memory has them, to be written to disk behind, or, `durable`, when the disk has them. Clients are
+processes with one connection each, bound to one half of the cores; the same one (`benchmarks.http_connection`) asks all
+that speak HTTP, redis-py with hiredis asks Redis.
 
 A descriptor's reader asks over the Unix socket where a prompt of 32 frames lies, reads each there, compares its
 checksum and ends the lease; beside it stand bodies of the same frames that are compared as well.
