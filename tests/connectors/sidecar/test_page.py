@@ -271,6 +271,7 @@ def test_a_service_that_is_gone_is_noticed_and_so_is_its_return(browser, tmp_pat
         assert "does not answer. What is shown is as of" in browser.text("#notice")
         browser.photograph(tmp_path / "offline.png")
         assert "acme/small" in browser.text("#biggest")
+        assert "held durably" in browser.text("#figures")
         with serving(store.tier, store.metrics, port=urlsplit(served.url).port):
             browser.until_says("#state", "Live")
             assert not browser.find("#notice").is_displayed()
