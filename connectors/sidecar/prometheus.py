@@ -54,7 +54,8 @@ class Instruments:
 
     def text(self) -> bytes:
         """All of it in Prometheus' text format. May wait for a disk."""
-        return generate_latest(self._registry)
+        text: bytes = generate_latest(self._registry)
+        return text
 
 
 class _Counted:

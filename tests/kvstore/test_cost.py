@@ -176,3 +176,13 @@ def test_the_least_is_recomputed_while_nothing_was_measured_and_by_who_always_lo
     for _ in range(9):
         always.computed(MODEL, 2000, 0, 0.001)
     assert always.share_to_recompute(MODEL, 99.0, 2000, 0, (0.1, 0.6)) == 0.1
+
+
+def test_what_a_prompt_is_spared_does_not_depend_on_how_it_is_cut():
+    cost = CostModel()
+    assert cost.spared_s("m", 200, 0) == 0
+    for num_tokens in (100, 1000, 4000) * 3:
+        cost.computed("m", num_tokens, 0, 0.01 + 1e-4 * num_tokens + 1e-8 * num_tokens**2)
+    whole = cost.spared_s("m", 200, 0)
+    assert 0 < whole < cost.computing_s("m", 200)
+    assert cost.spared_s("m", 100, 0) + cost.spared_s("m", 100, 100) == pytest.approx(whole)

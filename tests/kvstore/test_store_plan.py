@@ -120,3 +120,26 @@ def test_an_eviction_between_match_and_load_is_a_shorter_load(cost):
     store.tier.delete(match.keys[6])
     assert store.load(store.plan(match, len(TOKENS))).num_tokens == 24
     assert store.metrics.snapshot()["chunks_vanished"] == 1
+
+
+def test_what_loading_spared_is_counted_once_computing_was_measured(cost):
+    store, match = saved([SlowTier(0.002)], cost)
+    with store:
+        store.load(match)
+        counted = store.metrics.snapshot()
+        assert counted["computing_spared_ms"] == counted["loading_ms"] == 0
+        computes_in(cost, 5.0)
+        store.load(match)
+        counted = store.metrics.snapshot()
+        assert counted["computing_spared_ms"] == round(1000 * cost.spared_s(SPEC.fingerprint(), 40, 0))
+        assert 1000 < counted["computing_spared_ms"] <= 5500
+        assert 20 <= counted["loading_ms"] < 1000
+
+
+def test_what_ends_with_the_store_ends_before_its_tiers(cost):
+    store, match = saved([MemoryTier(1 << 20)], cost)
+    ended = []
+    store.end_with(lambda: ended.append(store.tier.match(match.keys)))
+    for _ in range(2):
+        store.close()
+    assert ended == [10]
