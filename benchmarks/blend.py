@@ -74,7 +74,7 @@ def _arguments() -> argparse.Namespace:
     options.add_argument("--model", help="directory; the demo model where absent")
     options.add_argument("--dtype", default="auto")
     options.add_argument("--codec", default="lossless")
-    options.add_argument("--passages", type=_numbers(int), default=[4, 10], help="in a prompt, one table for each; empty: none")
+    options.add_argument("--passages", type=_numbers(int), default=[4, 10], help="in a prompt, a table for each")
     options.add_argument("--prompts", type=_numbers(int), default=[12, 4], help="for each")
     options.add_argument("--skip", type=int, default=0, help="questions at the beginning of the corpus to leave out")
     options.add_argument("--selectors", type=lambda text: text.split(","), default=list(_SELECTORS))

@@ -53,12 +53,8 @@ def _shown(name: str, value: Value) -> str:
     if name in SECRETS:
         return "set" if value else "not set"
     if isinstance(value, Mapping):
-        return (
-            ", ".join(
-                f"{json.dumps(tenant, ensure_ascii=False)}: {format_bytes(size)}" for tenant, size in value.items()
-            )
-            or "none"
-        )
+        sizes = ((json.dumps(tenant, ensure_ascii=False), format_bytes(int(size))) for tenant, size in value.items())
+        return ", ".join(f"{tenant}: {size}" for tenant, size in sizes) or "none"
     if isinstance(value, int) and name.endswith("_bytes"):
         return format_bytes(value)
     return str(value) if value != "" else '""'

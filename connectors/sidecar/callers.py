@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from connectors.setting_values import SHORTEST_TOKEN
 from connectors.sidecar.problems import Problem
-from kvstore import Entry
+from kvstore import Entry, InvalidRequest
 
 
 @dataclass(frozen=True)
@@ -49,15 +49,16 @@ class Tokens:
     """Who has which token. Where there are none, everybody is admin: the service is then for this host alone."""
 
     def __init__(self, admin: str = "", tenants: Mapping[str, str] | None = None) -> None:
-        """`tenants`: tokens by tenant. Raises ValueError on tokens that are too short, or somebody else's too."""
-        named: dict[str | None, str] = {**({None: admin} if admin else {}), **(tenants or {})}
-        for owner, token in named.items():
+        """`tenants`: tokens by tenant. Raises InvalidRequest on tokens that are too short, or somebody else's too."""
+        named: list[tuple[str | None, str]] = [(None, admin)] if admin else []
+        named += (tenants or {}).items()
+        for owner, token in named:
             if len(token) < SHORTEST_TOKEN or not token.isascii() or not token.isprintable():
                 who = "the admin" if owner is None else f"tenant {owner!r}"
-                raise ValueError(f"the token of {who} must be of {SHORTEST_TOKEN} or more printable characters")
-        if len(set(named.values())) < len(named):
-            raise ValueError("two have the same token")
-        self._owners = [(_digest(token), owner) for owner, token in named.items()]
+                raise InvalidRequest(f"the token of {who} must be of {SHORTEST_TOKEN} or more printable characters")
+        if len({token for _, token in named}) < len(named):
+            raise InvalidRequest("two have the same token")
+        self._owners = [(_digest(token), owner) for owner, token in named]
 
     def __bool__(self) -> bool:
         return bool(self._owners)
