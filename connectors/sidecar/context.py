@@ -25,7 +25,7 @@ from connectors.sidecar.walks import Walks
 
 _BODY_S, _SLOWEST_BYTES_PER_S = 20.0, 1 << 20
 _MOST_ARCHIVE_BYTES = 64 << 30
-_LONGEST_LENGTH = 18  # digits
+_LONGEST_LENGTH = 20  # digits
 _BEARER = HTTPBearer(auto_error=False, description="A tenant's token, or the admin's.")
 
 

@@ -203,9 +203,7 @@ def _delete(asked: DeleteRequest, caller: Caller, context: Context) -> DeleteAns
     now_s, service = time.time(), context.service
     wanted = EntryFilter(tenant, now_s - (asked.unused_for_s or -math.inf), now_s - (asked.older_than_s or -math.inf))
     if asked.keys is not None:
-        tree = service.tree(caller)
-        keep = () if asked.pinned else [entry.key for entry in tree.prefix_first() if entry.pinned]
-        doomed = list(tree.prefix_first(tree.deletable(_keys(asked.keys), keep)))[::-1]
+        doomed = service.selected(service.tree(caller), _keys(asked.keys), asked.pinned)
     else:
         doomed = service.select(caller, wanted, None if asked.prefix is None else key_of(asked.prefix), asked.pinned)
     if not asked.dry_run:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from codec import CorruptFrame, read_header
+from codec import CorruptFrame, read_identity
 from connectors.sidecar.callers import Caller
 from connectors.sidecar.problems import Problem
 from kvstore import ChunkKey, ChunkTree, Entry, EntryFilter, InvalidRequest, Metrics, Terms, Tiers, TierUnavailable
@@ -40,13 +40,13 @@ class Put:
 def require_frame(key: ChunkKey, frame: Frame) -> None:
     """Raises CorruptFrame unless these bytes have the sound header of a frame of that key and length.
 
-    The sections' own checksums are whoever decodes them's.
+    What it says of the sections, and their own checksums, are whoever decodes them's.
     """
-    header = read_header(frame)
-    if header.key != str(key):
-        raise CorruptFrame(f"the body is the frame of chunk {header.key[:12]}")
-    if header.num_bytes != len(frame):
-        raise CorruptFrame(f"the body is {len(frame)} bytes long, its frame {header.num_bytes}")
+    stated, num_bytes = read_identity(frame)
+    if stated != str(key):
+        raise CorruptFrame(f"the body is the frame of chunk {stated[:12]}")
+    if num_bytes != len(frame):
+        raise CorruptFrame(f"the body is {len(frame)} bytes long, its frame {num_bytes}")
 
 
 class Service:
@@ -171,17 +171,26 @@ class Service:
     def select(
         self, caller: Caller, wanted: EntryFilter, prefix: ChunkKey | None = None, pinned: bool = False
     ) -> list[Entry]:
-        """What a filter selects, of all or of what lies behind `prefix`, with all behind it: suffix before prefix.
-
-        Unless `pinned` are meant too, these stay, and what stands before them.
-        """
+        """What a filter selects, of all or of what lies behind `prefix`; as `selected`."""
         tree = self.tree(caller)
         if prefix is not None and tree.entry(prefix) is None:
             raise Problem("not-found", f"no chunk {prefix} is held")
         among: Collection[ChunkKey] | None = None if prefix is None else tree.with_all_behind([prefix])
         chosen = {entry.key for entry in tree.prefix_first(among) if wanted.selects(entry)}
-        keep = () if pinned else [entry.key for entry in tree.prefix_first() if entry.pinned]
+        return self.selected(tree, chosen, pinned)
+
+    def selected(self, tree: ChunkTree, chosen: Collection[ChunkKey], pinned: bool) -> list[Entry]:
+        """These chunks with all behind them, suffix before prefix.
+
+        Unless `pinned` are meant too, those that a tier has pinned stay, and what stands before them.
+        """
+        keep = () if pinned else [key for key in tree.deletable(chosen) if self._is_pinned(key)]
         return list(tree.prefix_first(tree.deletable(chosen, keep)))[::-1]
+
+    def _is_pinned(self, key: ChunkKey) -> bool:
+        """In any tier: what was copied to a faster one later is pinned where it came from alone."""
+        held = (tier.entry(key) for tier in self.tiers.tiers)
+        return any(entry is not None and entry.pinned for entry in held)
 
     def quarantine(self, caller: Caller, key: ChunkKey, reason: str) -> bool:
         """Takes a frame that a reader found damaged out of service; False when it is not held."""

@@ -3,6 +3,7 @@
 import http.client
 import json
 import socket
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.message import Message
@@ -41,7 +42,8 @@ class Asking:
 
     def __call__(self, method, path, body=None, headers=(), **query):
         asked = {name: str(value).lower() if isinstance(value, bool) else value for name, value in query.items()}
-        sent = {**({"Authorization": f"Bearer {self._token}"} if self._token is not None else {}), **dict(headers)}
+        known = {} if self._token is None else {"Authorization": f"Bearer {self._token}"}
+        sent = {"X-Request-Id": "of-a-test", **known, **dict(headers)}
         connection = http.client.HTTPConnection("localhost", timeout=PATIENCE_S)
         connection.sock = connected(self._served, self._over_socket)
         try:
@@ -81,14 +83,13 @@ def connected(served, over_socket=False):
 @contextmanager
 def wire(served, over_socket=False):
     """A connection on which anything can be sent."""
-    with connected(served, over_socket) as connection:
-        yield Wire(connection)
+    with connected(served, over_socket) as connection, connection.makefile("rb") as file:
+        yield Wire(connection, file)
 
 
 class Wire:
-    def __init__(self, connection):
-        self.socket = connection
-        self._file = connection.makefile("rb")
+    def __init__(self, connection, file):
+        self.socket, self._file = connection, file
 
     def send(self, *pieces):
         for piece in pieces:
@@ -102,6 +103,17 @@ class Wire:
             return Answer(response.status, response.headers, response.read())
         except (http.client.RemoteDisconnected, ConnectionResetError):
             return None
+
+    def send_until_closed(self, piece, pause_s=0.0):
+        """Again and again; how many bytes went until the other end would have no more."""
+        sent = 0
+        try:
+            while True:
+                self.send(piece)
+                sent += len(piece)
+                time.sleep(pause_s)
+        except (BrokenPipeError, ConnectionResetError):
+            return sent
 
     def is_closed(self):
         """Waits until it is, or fails in time."""
@@ -132,3 +144,30 @@ class _Kept:
 
     def close(self):
         return
+
+
+def put_head(key, frame, *more, length=None, checksum=None):
+    """The head of a request that puts a frame; `length` and `checksum` are what it claims, "" for nothing."""
+    checksum = checksum or xxhash.xxh3_128_hexdigest(frame)
+    lines = [f"PUT /v1/frames/{key} HTTP/1.1", "Host: localhost", f"Kvstore-Xxh3: {checksum}", *more]
+    if length != "":
+        lines.append(f"Content-Length: {len(frame) if length is None else length}")
+    return "\r\n".join([*lines, "", ""])
+
+
+def get_head(key, *more):
+    """A request for a frame."""
+    return "\r\n".join([f"GET /v1/frames/{key} HTTP/1.1", "Host: localhost", *more, "", ""])
+
+
+def wait_until(condition):
+    """Fails when it does not come true in time."""
+    ends_s = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < ends_s
+        time.sleep(0.01)
+
+
+def assert_serves(served):
+    """Whatever was sent before."""
+    assert Asking(served)("GET", "/healthz").status == 200
