@@ -7,6 +7,7 @@ One thread for each connection; what takes time is the system's calls.
 
 from __future__ import annotations
 
+import random
 import re
 import socket
 import sys
@@ -20,7 +21,7 @@ _LENGTH = re.compile(rb"\r\ncontent-length: (\d+)\r\n", re.IGNORECASE)
 
 def main() -> None:
     port, path = sys.argv[1:]
-    answer = memoryview(bytes(_MOST_BYTES))
+    answer = memoryview(random.randbytes(1 << 20) * (_MOST_BYTES >> 20))
     Path(path).unlink(missing_ok=True)
     over_tcp = socket.create_server(("127.0.0.1", int(port)))
     over_unix = socket.socket(socket.AF_UNIX)
@@ -49,7 +50,8 @@ def _serve(connection: socket.socket, answer: memoryview) -> None:
             asked = _REQUEST.match(head)
             num_bytes = int(asked[1] or 0) if asked else 0
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % num_bytes)
-            connection.sendall(answer[:num_bytes])
+            begins = random.randrange(_MOST_BYTES - num_bytes)  # as who has many would not find each in a cache
+            connection.sendall(answer[begins : begins + num_bytes])
 
 
 def _head(connection: socket.socket) -> bytes:

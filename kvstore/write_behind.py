@@ -58,10 +58,15 @@ class WriteBehind:
         """As `Tiers.put`, which it is where there is but one tier, or the fastest declines."""
         if len(self._tiers.tiers) < 2:
             return self._tiers.put(entries, prefix, terms)
+        stored = self.put_fastest(entries, prefix, terms)
+        return stored if stored == len(entries) else max(stored, self._tiers.put_below(entries, prefix, terms))
+
+    def put_fastest(
+        self, entries: Sequence[tuple[ChunkKey, Frame]], prefix: Sequence[ChunkKey] = (), terms: Terms = NO_TERMS
+    ) -> int:
+        """How many leading frames the fastest tier took. When that is all of them, they are on their way below."""
         stored = self._tiers.put_fastest(entries, prefix, terms)
-        if stored < len(entries):
-            return max(stored, self._tiers.put_below(entries, prefix, terms))
-        if entries:
+        if entries and stored == len(entries) and len(self._tiers.tiers) > 1:
             self._submit(_Run(list(entries), prefix, terms, sum(len(frame) for _, frame in entries)))
         return stored
 

@@ -20,6 +20,7 @@ from connectors.sidecar import (
 )
 from connectors.sidecar.context import Context
 from connectors.sidecar.intake import Intake
+from connectors.sidecar.lane import Lane
 from connectors.sidecar.observed import Observed
 from connectors.sidecar.prometheus import Instruments
 from connectors.sidecar.schemas import ProblemBody
@@ -39,6 +40,7 @@ def create_app(context: Context) -> FastAPI:
     app.state.context = context
     app.add_middleware(Intake, context=context)
     app.state.instruments = Instruments(context)
+    app.state.lane = Lane(context, app.state.instruments)
     app.add_middleware(Observed, context=context, instruments=app.state.instruments)
     problems.install(app)
     operations = health_routes, metrics_routes, report_routes, status_routes

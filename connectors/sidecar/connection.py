@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 from asyncio import BufferedProtocol
+from socket import SO_SNDBUF, SOL_SOCKET
 from typing import Any
 
 from connectors.sidecar.protocol import Protocol
 
-_SCRATCH_BYTES = 256 << 10
+_SEND_BYTES = 4 << 20  # the system takes an answer of that length at once
+_SCRATCH_BYTES = 32 << 10  # what comes of a body with its head is copied more than once
 
 
 class _Scratch(threading.local):
@@ -30,6 +32,7 @@ class Connection(BufferedProtocol):
         self._read_to = _scratch.room
 
     def connection_made(self, transport: Any) -> None:
+        transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_SNDBUF, _SEND_BYTES)
         self._protocol.connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:

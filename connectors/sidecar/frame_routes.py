@@ -142,7 +142,9 @@ async def put_frame(
     body = await _received(request, context)
     if xxhash.xxh3_128_hexdigest(body) != checksum:
         raise Problem("checksum-mismatch", f"the XXH3-128 of the {len(body)} bytes that came is not {checksum}")
-    put = await run_in_threadpool(context.service.put, owner, [(chunk, body)], before, ttl_s, durable)
+    put = None if durable else context.service.put_at_hand(owner, chunk, body, before, ttl_s)
+    if put is None:
+        put = await run_in_threadpool(context.service.put, owner, [(chunk, body)], before, ttl_s, durable)
     return answer_to_put(put)
 
 

@@ -22,6 +22,10 @@ class Rates:
         self._per_s, self._clock = per_s, clock
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
+    @property
+    def are_limited(self) -> bool:
+        return self._per_s > 0
+
     def spend(self, caller: str) -> None:
         """Raises Problem when the caller has made too many."""
         if not self._per_s:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 
 _HOST = re.compile(r"\[([0-9a-fA-F:.]+)\](?::\d+)?|([^:\[\]]*)(?::\d+)?", re.ASCII)
 
@@ -15,6 +16,7 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+@lru_cache(1024)
 def names_this_host(header: str | None) -> bool:
     """Whether a `Host` header does, or there is none. A page from elsewhere, whose name was made to mean this host, has
     the browser send that name.

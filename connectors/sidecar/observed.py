@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import random
 import re
-import secrets
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -24,7 +25,7 @@ _CUT_OFF = 499
 
 
 @dataclass
-class _Traffic:
+class Traffic:
     """What has gone both ways of one request."""
 
     status: int = _CUT_OFF
@@ -42,9 +43,9 @@ class Observed:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _id_of(scope)
+        request_id = id_of(scope["headers"])
         REQUEST_ID.set(request_id)  # a connection's requests have contexts of their own
-        traffic, began_s = _Traffic(), time.perf_counter()
+        traffic, began_s = Traffic(), time.perf_counter()
         header = b"x-request-id", request_id.encode()
 
         async def counting() -> Message:
@@ -68,7 +69,7 @@ class Observed:
             self._context.under_way -= not is_probe
             self._note(scope, traffic, time.perf_counter() - began_s, is_probe)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send, traffic: _Traffic, is_probe: bool) -> None:
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, traffic: Traffic, is_probe: bool) -> None:
         if self._context.draining and not is_probe:
             gone = Problem("draining", "send requests elsewhere: this service is about to end", {"Connection": "close"})
             await gone.response()(scope, receive, send)
@@ -81,29 +82,42 @@ class Observed:
                 raise  # the answer has begun: the connection ends, so that nobody takes it for whole
             await Problem("internal", CODES["internal"][1]).response()(scope, receive, send)
 
-    def _note(self, scope: Scope, traffic: _Traffic, seconds: float, is_probe: bool) -> None:
+    def _note(self, scope: Scope, traffic: Traffic, seconds: float, is_probe: bool) -> None:
         method = scope["method"] if scope["method"] in _METHODS else "OTHER"
-        route = getattr(scope.get("route"), "path", "none")
-        self._instruments.observe(method, route, traffic.status, seconds, traffic.bytes_in, traffic.bytes_out)
-        level = logging.DEBUG if is_probe else logging.INFO
-        if not _log.isEnabledFor(level):
-            return
-        ms = round(1000 * seconds, 3)
-        fields = {
-            "method": method,
-            "route": route,
-            "status": traffic.status,
-            "ms": ms,
-            "bytes_in": traffic.bytes_in,
-            "bytes_out": traffic.bytes_out,
-            "caller": scope.get("state", {}).get("caller", ""),
-        }
-        said = method, route, traffic.status, ms
-        record = logging.LogRecord(_log.name, level, "", 0, "%s %s %d in %g ms", said, None)
-        record.fields = fields
-        _log.handle(record)  # as `log` would, but for looking where it was called, which takes as long as all else
+        route, caller = getattr(scope.get("route"), "path", "none"), scope.get("state", {}).get("caller", "")
+        note(self._instruments, method, route, caller, traffic, seconds, logging.DEBUG if is_probe else logging.INFO)
 
 
-def _id_of(scope: Scope) -> str:
-    given = dict(scope["headers"]).get(b"x-request-id", b"")
-    return str(given, "ascii") if _SANE.fullmatch(given) else secrets.token_hex(8)
+def note(
+    instruments: Instruments,
+    method: str,
+    route: str,
+    caller: str,
+    traffic: Traffic,
+    seconds: float,
+    level: int = logging.INFO,
+) -> None:
+    """A request was answered: its numbers, and its line in the log."""
+    instruments.observe(method, route, traffic.status, seconds, traffic.bytes_in, traffic.bytes_out)
+    if not _log.isEnabledFor(level):
+        return
+    ms = round(1000 * seconds, 3)
+    fields = {
+        "method": method,
+        "route": route,
+        "status": traffic.status,
+        "ms": ms,
+        "bytes_in": traffic.bytes_in,
+        "bytes_out": traffic.bytes_out,
+        "caller": caller,
+    }
+    said = method, route, traffic.status, ms
+    record = logging.LogRecord(_log.name, level, "", 0, "%s %s %d in %g ms", said, None)
+    record.fields = fields
+    _log.handle(record)  # as `log` would, but for looking where it was called, which takes as long as all else
+
+
+def id_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """The caller's where that is sane, or a new one."""
+    given = dict(headers).get(b"x-request-id", b"")
+    return str(given, "ascii") if _SANE.fullmatch(given) else f"{random.getrandbits(64):016x}"

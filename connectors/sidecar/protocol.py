@@ -32,7 +32,7 @@ class Protocol(HttpToolsProtocol):
         self._in_body = False
         self._head_bytes = 0
         self._long: LongBody | None = None
-        self._past_parser = False
+        self._past_parser = self._at_once = False
         self._coming: TimerHandle | None = None
         self._going: TimerHandle | None = None
 
@@ -91,6 +91,9 @@ class Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._expect_nothing()
         self._in_body, self._head_bytes = True, 0
+        self._at_once = self._answered_at_once()
+        if self._at_once:
+            return
         super().on_headers_complete()
         if (num_bytes := self._stated_bytes()) >= LONG_BYTES:
             self._receive_long(LongBody(num_bytes))
@@ -108,7 +111,10 @@ class Protocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._expect_nothing()
         self._in_body, self._long = False, None
-        super().on_message_complete()
+        if self._at_once:
+            self.on_response_complete()
+        else:
+            super().on_message_complete()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -127,6 +133,20 @@ class Protocol(HttpToolsProtocol):
     def resume_writing(self) -> None:
         self._watch_no_longer()
         super().resume_writing()
+
+    def _answered_at_once(self) -> bool:
+        """Whether it was a request for the lane, and nothing else is under way."""
+        parser, lane = self.parser, self.config.loaded_app.state.lane
+        if lane is None or parser.get_method() != b"GET" or self._is_answering() or self.flow.write_paused:
+            return False
+        if parser.should_upgrade() or not parser.should_keep_alive() or parser.get_http_version() != "1.1":
+            return False
+        ready = lane.ready(self.url, self.headers, self.client is None, self.server_state.default_headers)
+        if ready is None:
+            return False
+        self.transport.writelines([ready.head, ready.frame])
+        lane.sent(ready)
+        return True
 
     def _stated_bytes(self) -> int:
         """Of the body; 0 where that is not said."""

@@ -20,7 +20,7 @@ from connectors.sidecar.context import Context
 from connectors.sidecar.loopback import is_loopback
 from kvstore import InvalidRequest
 
-_BACKLOG, _SEND_BYTES = 2048, 4 << 20
+_BACKLOG = 2048
 _DRAIN_S = 20.0
 _CLOSE_S = 5  # for what was answered to reach who asked
 
@@ -101,7 +101,6 @@ def _bound(address: Address) -> socket.socket:
         family, _, _, _, where = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, socket.SOCK_STREAM)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BYTES)
         listening.bind(where)
     except OSError as error:
         raise InvalidRequest(f"{address.host}:{address.port} cannot be listened on: {error.strerror}") from error

@@ -127,17 +127,40 @@ class Service:
         They are kept for `ttl_s`, where that is not 0, and until `expires_at_s`, whichever is less.
         A frame that another tenant holds stays that tenant's, and is declined. Raises CorruptFrame.
         """
+        own, prefix, terms = self._own(tenant, entries, parent, ttl_s, expires_at_s)
+        put = self.tiers.put_durably if durable else self.behind.put
+        return self._kept(put(own, prefix, terms), durable)
+
+    def put_at_hand(
+        self, tenant: str, key: ChunkKey, frame: Frame, parent: ChunkKey | None = None, ttl_s: float = 0.0
+    ) -> Put | None:
+        """As `put`, not durable; None, with nothing kept, where it does not go to memory without waiting."""
+        if self.tiers.tiers[0].name != "memory":
+            return None
+        own, prefix, terms = self._own(tenant, [(key, frame)], parent, ttl_s, math.inf)
+        stored = self.behind.put_fastest(own, prefix, terms)
+        return self._kept(stored, False) if stored else None
+
+    def _own(
+        self,
+        tenant: str,
+        entries: Sequence[tuple[ChunkKey, Frame]],
+        parent: ChunkKey | None,
+        ttl_s: float,
+        expires_at_s: float,
+    ) -> tuple[Sequence[tuple[ChunkKey, Frame]], list[ChunkKey], Terms]:
+        """Those before the first that another tenant holds, and behind what and on what terms they are put."""
         for key, frame in entries:
             self._check(key, frame)
         held = map(self.tiers.entry, (key for key, _ in entries))
-        own = next(
+        num_own = next(
             (index for index, entry in enumerate(held) if entry is not None and entry.terms.tenant != tenant),
             len(entries),
         )
-        prefix = [parent] if parent is not None else []
         terms = Terms(tenant, min(expires_at_s, self._clock() + ttl_s if ttl_s else math.inf))
-        put = self.tiers.put_durably if durable else self.behind.put
-        stored = put(entries[:own], prefix, terms)
+        return entries[:num_own], [parent] if parent is not None else [], terms
+
+    def _kept(self, stored: int, durable: bool) -> Put:
         self.metrics.count("frames_kept", stored)
         return Put(stored, durable)
 

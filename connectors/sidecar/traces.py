@@ -35,6 +35,7 @@ def traced(app: FastAPI, environ: Mapping[str, str] = _environ) -> Iterator[None
     name = {} if environ.get("OTEL_SERVICE_NAME") else {"service.name": "kvstore"}
     provider = TracerProvider(resource=Resource.create(name))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    app.state.lane = None  # what does not come by the application is no span
     FastAPIInstrumentor.instrument_app(
         app, tracer_provider=provider, excluded_urls=_NOT_TRACED, exclude_spans=["receive", "send"]
     )
