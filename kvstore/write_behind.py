@@ -59,7 +59,25 @@ class WriteBehind:
         if len(self._tiers.tiers) < 2:
             return self._tiers.put(entries, prefix, terms)
         stored = self.put_fastest(entries, prefix, terms)
-        return stored if stored == len(entries) else max(stored, self._tiers.put_below(entries, prefix, terms))
+        if stored == len(entries):
+            return stored
+        self._write_before(entries)
+        return max(stored, self._tiers.put_below(entries, prefix, terms))
+
+    def put_durably(
+        self, entries: Sequence[tuple[ChunkKey, Frame]], prefix: Sequence[ChunkKey] = (), terms: Terms = NO_TERMS
+    ) -> int:
+        """As `Tiers.put_durably`."""
+        self._write_before(entries)
+        return self._tiers.put_durably(entries, prefix, terms)
+
+    def _write_before(self, entries: Sequence[tuple[ChunkKey, Frame]]) -> None:
+        """Waits until nothing waits under these keys: what was put earlier must not come below later."""
+        with self._changed:
+            writing = set() if self._writing is None else {key for key, _ in self._writing.entries}
+            waits = any(self._times[key] or key in writing for key, _ in entries)
+        if waits:
+            self.flush()
 
     def put_fastest(
         self, entries: Sequence[tuple[ChunkKey, Frame]], prefix: Sequence[ChunkKey] = (), terms: Terms = NO_TERMS

@@ -128,7 +128,7 @@ class Service:
         A frame that another tenant holds stays that tenant's, and is declined. Raises CorruptFrame.
         """
         own, prefix, terms = self._own(tenant, entries, parent, ttl_s, expires_at_s)
-        put = self.tiers.put_durably if durable else self.behind.put
+        put = self.behind.put_durably if durable else self.behind.put
         return self._kept(put(own, prefix, terms), durable)
 
     def put_at_hand(

@@ -244,3 +244,27 @@ def test_flushing_waits_for_what_stands_behind_runs_that_grow(behind, slow):
 def test_putting_nothing_is_no_error(behind):
     assert behind.put([]) == 0
     assert behind.flush(PATIENCE_S)
+
+
+def test_a_durable_put_is_not_overtaken_by_an_earlier_one(slow, metrics):
+    slow.durable = True
+    behind = WriteBehind(Tiers([MemoryTier(1 << 20), slow]), metrics)
+    first, later = frame(key("a")), frame(key("a"), version=1)
+    behind.put([(key("a"), first)])
+    assert slow.asked.wait(PATIENCE_S)
+    behind.put(frames([key("b")]))
+    behind.put([(key("b"), frame(key("b"), version=1))])
+    slow.may_go_on.set()
+    assert behind.put_durably([(key("a"), later), (key("b"), later)]) == 2
+    behind.close()
+    assert [bytes(slow.get(key(name))) for name in ("a", "b")] == [later, later]
+
+
+def test_what_the_fastest_tier_declines_is_not_overtaken_by_an_earlier_put(behind, slow):
+    keys, later = prompt("a", 30), Terms("later")
+    behind.put(frames(keys[:3]))
+    assert slow.asked.wait(PATIENCE_S)
+    slow.may_go_on.set()
+    assert behind.put(frames(keys), terms=later) == 30
+    assert behind.flush(PATIENCE_S)
+    assert {slow.entry(each).terms for each in keys} == {later}
