@@ -37,7 +37,7 @@ def serve(
 
     Example: KVSTORE_SIDECAR_ADMIN_TOKEN=$(openssl rand -hex 16) kvstore serve --host 0.0.0.0
     """
-    from connectors.sidecar.allocator import keep_freed_memory  # what serves takes a second to import
+    from connectors.sidecar.allocator import serve_from_memory  # what serves takes a second to import
     from connectors.sidecar.opening import open_context
     from connectors.sidecar.server import Address, Server, listen
     from connectors.sidecar.traces import traced
@@ -47,7 +47,7 @@ def serve(
     settings = load_settings(overrides={name: value for name, value in overrides.items() if value is not None})
     sidecar = settings.sidecar
     configure(log)
-    keep_freed_memory()
+    serve_from_memory()
     with open_context(settings) as context:
         sockets = listen(Address(sidecar.host, sidecar.port, sidecar.socket), bool(context.tokens))
         server = Server(context, lambda: _announce(settings.store.path, sockets))

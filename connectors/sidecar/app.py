@@ -24,6 +24,7 @@ from connectors.sidecar.lane import Lane
 from connectors.sidecar.observed import Observed
 from connectors.sidecar.prometheus import Instruments
 from connectors.sidecar.schemas import ProblemBody
+from connectors.sidecar.shortcut import Shortcut
 
 _DESCRIPTION = """KV caches of prompts, kept and given back by chunk: see the README.
 
@@ -39,6 +40,7 @@ def create_app(context: Context) -> FastAPI:
     app.router.redirect_slashes = False
     app.state.context = context
     app.add_middleware(Intake, context=context)
+    app.add_middleware(Shortcut)
     app.state.instruments = Instruments(context)
     app.state.lane = Lane(context, app.state.instruments)
     app.add_middleware(Observed, context=context, instruments=app.state.instruments)

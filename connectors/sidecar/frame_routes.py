@@ -25,7 +25,7 @@ _RANGE = re.compile(r"bytes=(\d{1,15})-(\d{0,15})", re.ASCII)
 _LAYERS = r"^[0-9]{1,5}:[0-9]{1,5}$"
 _FRAME = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 _CHECKSUM = r"^[0-9a-f]{32}$"
-_KEY = re.compile("[0-9a-f]{64}")
+KEY = re.compile("[0-9a-f]{64}")
 _USUAL_GET = re.compile(b"|touch=(?:true|false)")
 _USUAL_PUT = re.compile(b"(?:parent=([0-9a-f]{64})(?:&|$))?(?:durable=(true|false))?")
 _ALWAYS = ("unauthorized", "invalid-request", "too-many-requests", "unavailable")
@@ -33,7 +33,7 @@ _ALWAYS = ("unauthorized", "invalid-request", "too-many-requests", "unavailable"
 
 async def _usual_get(request: Request) -> Response | None:
     key, query = request.path_params["key"], _USUAL_GET.fullmatch(request.scope["query_string"])
-    if query is None or _KEY.fullmatch(key) is None or "range" in request.headers:
+    if query is None or KEY.fullmatch(key) is None or "range" in request.headers:
         return None
     caller = await caller_of(request, None)
     return await get_frame(key, caller, context_of(request), touch=query[0] != b"touch=false")
@@ -91,10 +91,11 @@ async def head_frame(key: KeyPath, caller: CallerOf, context: ContextOf) -> Resp
     return Response(headers=_entry_headers(entry), media_type="application/octet-stream")
 
 
-async def _usual_put(request: Request) -> Response | None:
+async def usual_put(request: Request) -> Response | None:
+    """Answers a put as nearly all are; None, with nothing read of its body, where it is another one."""
     key, query = request.path_params["key"], _USUAL_PUT.fullmatch(request.scope["query_string"])
     checksum = request.headers.get("kvstore-xxh3", "")
-    if query is None or _KEY.fullmatch(key) is None or re.fullmatch(_CHECKSUM, checksum) is None:
+    if query is None or KEY.fullmatch(key) is None or re.fullmatch(_CHECKSUM, checksum) is None:
         return None
     parent, durable = query[1], query[2] == b"true"
     caller = await caller_of(request, None)
@@ -119,7 +120,6 @@ async def _usual_put(request: Request) -> Response | None:
     ),
     openapi_extra={"requestBody": {"required": True, "content": _FRAME}},
 )
-@usually(_usual_put)
 async def put_frame(
     key: KeyPath,
     request: Request,

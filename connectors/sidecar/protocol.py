@@ -15,6 +15,7 @@ import httptools
 from uvicorn._types import ASGIReceiveEvent
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from connectors.sidecar.joined import Joined
 from connectors.sidecar.long_body import LONG_BYTES, LongBody
 from connectors.sidecar.problems import Problem
 
@@ -95,6 +96,7 @@ class Protocol(HttpToolsProtocol):
         if self._at_once:
             return
         super().on_headers_complete()
+        self.cycle.transport = Joined(self.transport, self.loop)  # type: ignore[assignment]
         if (num_bytes := self._stated_bytes()) >= LONG_BYTES:
             self._receive_long(LongBody(num_bytes))
 
