@@ -5,9 +5,10 @@ same frames as files from the page cache, Redis, which has them as values in mem
 server that does nothing (`benchmarks.byte_server`), all in one run: in every round each has a turn. Rates are medians
 over the rounds and, where they stand beside another's, medians of the rounds' ratios. The sidecar is `kvstore serve`
 with a memory tier and a disk tier on the directory's disk: frames are put as a prompt's, each behind the one before it,
-and acknowledged when memory has them, to be written to disk behind, or, `durable`, when the disk has them. Clients are
-processes with one connection each, bound to one half of the cores; the same one (`benchmarks.http_connection`) asks all
-that speak HTTP, redis-py with hiredis asks Redis.
+and acknowledged when memory has them, to be written to disk behind, or, `durable`, when the disk has them; `in memory`
+is one without a disk tier, which does what Redis does. Clients are processes with one connection each, bound to one
+half of the cores; the same one (`benchmarks.http_connection`) asks all that speak HTTP, redis-py with hiredis asks
+Redis.
 
 A descriptor's reader asks over the Unix socket where a prompt of 32 frames lies, reads each there, compares its
 checksum and ends the lease; beside it stand bodies of the same frames that are compared as well.
@@ -93,8 +94,11 @@ def measured(directory: Path, size: Size, soak_s: float) -> tuple[list[dict[str,
 def _servers(directory: Path) -> Iterator[Mapping[str, ServerProcess]]:
     """Those that are installed."""
     with ExitStack() as stack:
-        servers: list[ServerProcess] = [Sidecar(directory / "sidecar", _MEMORY_BYTES, _DISK_BYTES)]
-        servers.append(Nothing(directory / "nothing"))
+        servers: list[ServerProcess] = [
+            Sidecar(directory / "sidecar", _MEMORY_BYTES, _DISK_BYTES),
+            Sidecar(directory / "in memory", _MEMORY_BYTES, 0),
+            Nothing(directory / "nothing"),
+        ]
         if Nginx.installed():
             servers.append(Nginx(directory / "nginx", directory / "frames"))
         if Redis.installed():

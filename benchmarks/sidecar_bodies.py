@@ -37,6 +37,7 @@ WAYS = [
     *(Way("GET", "Redis", over, "Redis get") for over in ("tcp", "unix")),
     *(Way("GET", "nothing", over, "get", "/{size}") for over in ("tcp", "unix")),
     *(Way("PUT", "sidecar", over, "put", f"{_FRAMES}?{{parent}}durable=false") for over in ("tcp", "unix")),
+    Way("PUT", "sidecar in memory", "tcp", "put", f"{_FRAMES}?{{parent}}durable=false"),
     Way("PUT durable", "sidecar", "tcp", "put", f"{_FRAMES}?{{parent}}durable=true"),
     *(Way("PUT", "Redis", over, "Redis set") for over in ("tcp", "unix")),
     *(Way("PUT", "nothing", over, "put") for over in ("tcp", "unix")),
@@ -81,16 +82,24 @@ class Bodies:
         self._size_bytes = size_bytes
 
     def fill(self, number: int) -> None:
-        """Has every server hold so many frames, and our own give each back as it was put."""
-        self._keys = write_frames(self._frames, f"{self._size_bytes} bytes", self._size_bytes, number)
-        for way in WAYS:
-            if way.verb == "PUT" and way.over == "tcp" and way.server in self._servers:
-                self._turn(way, 1, 0.0, len(self._keys))
+        """Has every server hold so many frames to get, and our own give each back as it was put; and as many to put."""
+        name = f"{self._size_bytes} bytes"
+        self._keys = write_frames(self._frames, name, self._size_bytes, number)
+        self._own_keys = write_frames(self._frames, f"{name}, put", self._size_bytes, number)
+        for keys in (self._keys, self._own_keys):
+            for way in WAYS:
+                if way.verb == "PUT" and way.over == "tcp" and way.server in self._servers:
+                    task = replace(self._task(way, self._servers[way.server], 0, 1), keys=keys)
+                    self._asked([self._clients[0]], [replace(task, least_steps=number)])
+                    _settle(self._servers[way.server])
         with HttpConnection(self._servers["sidecar"].tcp, 2 * self._size_bytes) as connection:
             for key in self._keys:
                 answer = connection.ask("GET", _FRAMES.format(key=key))
                 if answer.status != 200 or answer.body != (self._frames / key).read_bytes():
                     raise RuntimeError(f"the sidecar gave back something else for {key}")
+        (described,) = (way for way in WAYS if way.verb == "descriptors")
+        task = self._task(described, self._servers["sidecar"], 0, 1)
+        self._asked([self._clients[0]], [replace(task, least_steps=number)])  # has the page cache read the segments
 
     def measured(self, num_rounds: int, seconds: float, num_clients: Sequence[int]) -> list[dict[str, Any]]:
         """A row for each way and number of clients."""
@@ -102,23 +111,26 @@ class Bodies:
                 turns[cell].add(*self._turn(*cell, seconds))
         return [self._row(way, count, turns[way, count], turns) for way, count in cells]
 
-    def _turn(self, way: Way, num_clients: int, seconds: float, least_steps: int = 1) -> tuple[list[Done], float]:
+    def _turn(self, way: Way, num_clients: int, seconds: float) -> tuple[list[Done], float]:
         server, clients = self._servers[way.server], self._clients[:num_clients]
-        for number, client in enumerate(clients):
-            task = self._task(way, server, number, num_clients)
-            client.prepare(replace(task, seconds=seconds, least_steps=least_steps))
+        tasks = [self._task(way, server, number, num_clients) for number in range(num_clients)]
         cpu_s = server.cpu_s()
-        for client in clients:
-            client.start()
-        done = [client.done() for client in clients]
+        done = self._asked(clients, [replace(task, seconds=seconds) for task in tasks])
         if way.verb.startswith("PUT"):
             _settle(server)
         return done, server.cpu_s() - cpu_s
 
+    def _asked(self, clients: Sequence[ClientProcess], tasks: Sequence[Task]) -> list[Done]:
+        for client, task in zip(clients, tasks, strict=True):
+            client.prepare(task)
+        for client in clients:
+            client.start()
+        return [client.done() for client in clients]
+
     def _task(self, way: Way, server: ServerProcess, number: int, num_clients: int) -> Task:
         """Clients read the same frames, each beginning at another, and write each its own."""
         if way.verb.startswith("PUT"):
-            keys = self._keys[number::num_clients]
+            keys = self._own_keys[number::num_clients]
         else:
             first = number * len(self._keys) // num_clients
             keys = self._keys[first:] + self._keys[:first]
@@ -127,7 +139,7 @@ class Bodies:
         return Task(way.way, address, keys, 0.0, frames=str(self._frames), target=target)
 
     def _row(self, way: Way, count: int, turns: Turns, of_all: Mapping[tuple[Way, int], Turns]) -> dict[str, Any]:
-        verb, server = _BESIDE.get(way.verb, ("", "")) if way.server == "sidecar" else ("", "")
+        verb, server = _BESIDE.get(way.verb, ("", "")) if way.server.startswith("sidecar") else ("", "")
         other = next((each for each in WAYS if (each.verb, each.server, each.over) == (verb, server, way.over)), None)
         beside = of_all.get((other, count)) if other else None
         return {

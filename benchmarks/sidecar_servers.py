@@ -94,8 +94,9 @@ class Sidecar(ServerProcess):
     name = "sidecar"
 
     def __init__(self, directory: Path, memory_bytes: int, disk_bytes: int) -> None:
-        """Its store, which may be there already, is in `directory`/store."""
+        """Its store, which may be there already, is in `directory`/store; 0 bytes leave a tier out."""
         super().__init__(directory)
+        self.name = "sidecar" if disk_bytes else "sidecar in memory"
         self._memory_bytes, self._disk_bytes = memory_bytes, disk_bytes
 
     def command(self) -> list[str]:
