@@ -164,7 +164,7 @@ class WriteBehind:
             if not self._waiting:
                 return None
             self._writing = run = self._waiting.popleft()
-            if self._ends[run.last] is run:
+            if self._ends.get(run.last) is run:  # else a later one ends there
                 del self._ends[run.last]
             for key, _ in run.entries:
                 self._times[key] -= 1

@@ -268,3 +268,16 @@ def test_what_the_fastest_tier_declines_is_not_overtaken_by_an_earlier_put(behin
     assert behind.put(frames(keys), terms=later) == 30
     assert behind.flush(PATIENCE_S)
     assert {slow.entry(each).terms for each in keys} == {later}
+
+
+def test_prompts_that_are_put_again_while_they_wait_are_written_in_turn(behind, slow):
+    keys = prompt("a", 3)
+    behind.put(frames(prompt("first", 1)))
+    assert slow.asked.wait(PATIENCE_S)
+    for _ in range(3):
+        for index in range(3):
+            behind.put(frames(keys[index : index + 1]), keys[:index])
+    slow.may_go_on.set()
+    assert behind.flush(PATIENCE_S)
+    assert sum(slow.together) == 10
+    assert slow.match(keys) == 3
