@@ -19,6 +19,7 @@ from connectors.sidecar.history import History
 from connectors.sidecar.limits import Bodies, Rates
 from connectors.sidecar.loopback import names_this_host
 from connectors.sidecar.problems import Problem
+from connectors.sidecar.query import require_known
 from connectors.sidecar.reports import Reports
 from connectors.sidecar.service import Service
 from connectors.sidecar.walks import Walks
@@ -77,12 +78,20 @@ def identified(request: Request, context: Context) -> Caller:
         raise
 
 
-async def caller_of(request: Request, described: Annotated[object, Depends(_BEARER)]) -> Caller:
-    """Raises Problem for who is not known, or asks too often. `described` is for the OpenAPI description."""
+def admitted(request: Request) -> Caller:
+    """Raises Problem for who is not known, or asks too often."""
     context = context_of(request)
     caller = identified(request, context)
     request.state.caller = caller.name
     context.rates.spend(caller.name)
+    return caller
+
+
+async def caller_of(request: Request, described: Annotated[object, Depends(_BEARER)]) -> Caller:
+    """As `admitted`, and raises for parameters that are not there. `described` is for the OpenAPI description."""
+    caller = admitted(request)
+    if request.scope["query_string"]:
+        require_known(request)
     return caller
 
 

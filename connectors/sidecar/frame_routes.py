@@ -11,7 +11,7 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from codec import FrameHeader, read_header
-from connectors.sidecar.context import CallerOf, Context, ContextOf, body_of, caller_of, context_of
+from connectors.sidecar.context import CallerOf, Context, ContextOf, admitted, body_of, context_of
 from connectors.sidecar.problems import Problem, responses
 from connectors.sidecar.schemas import PutAnswer, Tenant
 from connectors.sidecar.service import Put, key_of
@@ -35,7 +35,7 @@ async def _usual_get(request: Request) -> Response | None:
     key, query = request.path_params["key"], _USUAL_GET.fullmatch(request.scope["query_string"])
     if query is None or KEY.fullmatch(key) is None or "range" in request.headers:
         return None
-    caller = await caller_of(request, None)
+    caller = admitted(request)
     return await get_frame(key, caller, context_of(request), touch=query[0] != b"touch=false")
 
 
@@ -98,7 +98,7 @@ async def usual_put(request: Request) -> Response | None:
     if query is None or KEY.fullmatch(key) is None or re.fullmatch(_CHECKSUM, checksum) is None:
         return None
     parent, durable = query[1], query[2] == b"true"
-    caller = await caller_of(request, None)
+    caller = admitted(request)
     before = None if parent is None else parent.decode()
     answer = await put_frame(key, request, caller, context_of(request), checksum, before, durable=durable)
     return Response(answer.model_dump_json(), 201, media_type="application/json")

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
-from connectors.sidecar.schemas import Given
+from connectors.sidecar.schemas import Given, whole
 
-Digits = Annotated[str, StringConstraints(pattern="^[0-9a-fA-F]{1,64}$")]
+Digits = Annotated[
+    str,
+    StringConstraints(pattern="^[0-9a-fA-F]{1,64}$"),
+    WithJsonSchema({"type": "string", "pattern": "^[0-9a-fA-F]{8,64}$"}),  # fewer are answered in words
+]
 """The first digits of a key: 8 or more, as many as are unique."""
+TokenId = Annotated[int, Field(strict=True, ge=0, lt=1 << 32), BeforeValidator(whole)]
 _MOST_TOKENS = 1 << 20
 
 
@@ -60,7 +65,7 @@ class ShownChunk(TermsBody):
 class Tokens(Given):
     """A prompt."""
 
-    token_ids: Annotated[list[Annotated[int, Field(strict=True, ge=0, lt=1 << 32)]], Field(max_length=_MOST_TOKENS)]
+    token_ids: Annotated[list[TokenId], Field(max_length=_MOST_TOKENS)]
 
 
 class WhyMissRequest(Given):

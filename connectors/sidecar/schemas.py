@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from kvstore.leases import LONGEST_LEASE_S
 from kvstore.metrics import NAMES
@@ -17,7 +17,14 @@ _MOST_S = 10**10
 Keys = Annotated[list[Key], Field(max_length=MOST_KEYS, description="A prompt's chunks, the first one first.")]
 Tenant = Annotated[str, StringConstraints(max_length=MAX_TENANT_BYTES // 4)]
 LeaseS = Annotated[float, Field(ge=0, le=LONGEST_LEASE_S, description="For how long they stay; 0: no lease.")]
-Count = Annotated[int, Field(strict=True, ge=0, le=1 << 53)]
+
+
+def whole(number: object) -> object:
+    """JSON has one kind of number: 2.0 is 2."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
+Count = Annotated[int, Field(strict=True, ge=0, le=1 << 53), BeforeValidator(whole)]
 
 
 def _of_names(counts: dict[str, int]) -> dict[str, int]:
@@ -27,9 +34,9 @@ def _of_names(counts: dict[str, int]) -> dict[str, int]:
 
 
 class Given(BaseModel):
-    """What is sent to us: nothing that is not known is taken."""
+    """What is sent to us: nothing that is not known is taken, and nothing for what it is not."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class ProblemBody(BaseModel):

@@ -122,6 +122,11 @@ def test_a_problem_of_validation_says_where(ask):
     assert {each["at"] for each in answer.json["errors"]} == {"body.keys.0", "body.lease_s", "body.more"}
 
 
+@pytest.mark.parametrize("query", ["touch=true&touch=false", "layers=0:1&layers=0:1", "durble=true", "=", "Touch=true"])
+def test_what_is_not_known_or_said_twice_is_refused(ask, query):
+    assert ask("GET", f"/v1/frames/{key('a')}?{query}").code == "invalid-request"
+
+
 BODIES = {
     "nothing": b"",
     "no JSON": b"{",
