@@ -14,7 +14,7 @@ import sys
 import threading
 from pathlib import Path
 
-_MOST_BYTES = 64 << 20
+_MOST_BYTES, _LONGEST_BODY_BYTES = 64 << 20, 8 << 20
 _REQUEST = re.compile(rb"(?:GET|PUT) /(?:\S*/)?(\d*)\S* HTTP/1.1\r\n", re.ASCII)
 _LENGTH = re.compile(rb"\r\ncontent-length: (\d+)\r\n", re.IGNORECASE)
 
@@ -40,7 +40,7 @@ def _accept(listening: socket.socket, answer: memoryview) -> None:
 def _serve(connection: socket.socket, answer: memoryview) -> None:
     if connection.family == socket.AF_INET:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    received = memoryview(bytearray(_MOST_BYTES))
+    received = memoryview(bytearray(_LONGEST_BODY_BYTES))
     while head := _head(connection):
         if (length := _LENGTH.search(head)) is not None:
             begun = len(head) - head.index(b"\r\n\r\n") - 4

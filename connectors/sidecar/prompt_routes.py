@@ -7,13 +7,14 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from connectors import frame_stream
 from connectors.sidecar.callers import Caller
-from connectors.sidecar.context import CallerOf, Context, ContextOf, body_of
+from connectors.sidecar.context import CallerOf, Context, ContextOf, body_of, caller_of, context_of
 from connectors.sidecar.frame_routes import answer_to_put
 from connectors.sidecar.problems import Problem, responses
 from connectors.sidecar.schemas import (
@@ -36,10 +37,11 @@ from connectors.sidecar.schemas import (
     Tenant,
 )
 from connectors.sidecar.service import Matched, key_of
+from connectors.sidecar.usual_route import UsualRoute, usually
 from kvstore import ChunkKey, EntryFilter
 from kvstore.tier import InFile
 
-router = APIRouter(prefix="/v1", tags=["prompts"])
+router = APIRouter(prefix="/v1", tags=["prompts"], route_class=UsualRoute)
 _ALWAYS = ("unauthorized", "invalid-request", "too-many-requests", "unavailable")
 _STREAM = {frame_stream.MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}
 LeaseId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_\-]{16}$")]
@@ -49,7 +51,33 @@ def _keys(keys: Sequence[Key]) -> list[ChunkKey]:
     return [ChunkKey(bytes.fromhex(key)) for key in keys]
 
 
+async def _usual_match(request: Request) -> Response | None:
+    asked = await _asked(request)
+    return None if asked is None else _said(await match(asked, await caller_of(request, None), context_of(request)))
+
+
+async def _usual_descriptors(request: Request) -> Response | None:
+    asked = await _asked(request)
+    if asked is None:
+        return None
+    return _said(await descriptors(asked, await caller_of(request, None), context_of(request)))
+
+
+async def _asked(request: Request) -> MatchRequest | None:
+    if request.headers.get("content-type") != "application/json" or request.scope["query_string"]:
+        return None
+    try:
+        return MatchRequest.model_validate_json(await request.body())
+    except ValidationError:
+        return None
+
+
+def _said(answer: BaseModel) -> Response:
+    return Response(answer.model_dump_json(), media_type="application/json")
+
+
 @router.post("/match", responses=responses(*_ALWAYS))
+@usually(_usual_match)
 async def match(asked: MatchRequest, caller: CallerOf, context: ContextOf) -> MatchAnswer:
     """How many leading chunks are held. Reads no frame, counts and ages nothing."""
     matched = _matched(asked, caller, context)
@@ -57,6 +85,7 @@ async def match(asked: MatchRequest, caller: CallerOf, context: ContextOf) -> Ma
 
 
 @router.post("/descriptors", responses=responses(*_ALWAYS, "forbidden"))
+@usually(_usual_descriptors)
 async def descriptors(asked: MatchRequest, caller: CallerOf, context: ContextOf) -> DescriptorAnswer:
     """Where the leading chunks held lie in this host's files, for callers on the Unix socket, who read them there.
 

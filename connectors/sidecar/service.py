@@ -109,7 +109,8 @@ class Service:
             return {tier.name: self._given[tier.name] for tier in self.tiers.tiers}
 
     def in_files(self, caller: Caller, keys: Sequence[ChunkKey]) -> list[InFile | None]:
-        places = [None if self.entry(caller, key) is None else self.tiers.in_file(key) for key in keys]
+        sees = [caller.is_admin or self.entry(caller, key) is not None for key in keys]
+        places = [self.tiers.in_file(key) if seen else None for key, seen in zip(keys, sees, strict=True)]
         self.metrics.count("frames_described", len(places) - places.count(None))
         return places
 
