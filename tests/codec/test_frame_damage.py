@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
 
-from codec import CorruptFrame, Frame, Int8, KVArray, Lossless, decode_chunk, encode_chunk, read_header
+from codec import CorruptFrame, Frame, Int8, KVArray, Lossless, decode_chunk, encode_chunk, read_header, read_identity
 from tests.codec.forge import forged, split
 from tests.kv import SPEC, kv_of_numbers
 
@@ -105,3 +105,22 @@ def test_golden_frames_do_not_survive_a_flipped_bit_either():
         damaged[-1] ^= 1
         with pytest.raises(CorruptFrame):
             Frame(damaged).verify()
+
+
+@pytest.mark.parametrize("frame", FRAMES, ids=["lossless", "int8"])
+def test_the_identity_is_the_headers_key_and_length(frame):
+    header = read_header(frame)
+    assert read_identity(frame) == (header.key, header.num_bytes) == ("ef" * 32, len(frame))
+    assert read_identity(frame[: len(frame) - len(split(frame)[1])]) == read_identity(memoryview(frame))
+
+
+@given(st.data())
+@settings(max_examples=100)
+def test_no_identity_is_read_from_a_damaged_header(data):
+    bit = data.draw(st.integers(0, 8 * HEADER_END - 1))
+    damaged = bytearray(FRAME)
+    damaged[bit // 8] ^= 1 << bit % 8
+    with pytest.raises(CorruptFrame):
+        read_identity(damaged)
+    with pytest.raises(CorruptFrame):
+        read_identity(FRAME[: bit // 8])
