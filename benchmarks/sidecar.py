@@ -10,8 +10,9 @@ is one without a disk tier, which does what Redis does. Clients are processes wi
 half of the cores; the same one (`benchmarks.http_connection`) asks all that speak HTTP, redis-py with hiredis asks
 Redis.
 
-A descriptor's reader asks over the Unix socket where a prompt of 32 frames lies, reads each there, compares its
-checksum and ends the lease; beside it stand bodies of the same frames that are compared as well.
+A descriptor's reader asks over the Unix socket where a prompt of 32 frames lies, copies each from there, mapped or
+(`read`) by preadv, compares its checksum and ends the lease; beside it stand bodies of the same frames that are
+compared as well.
 
 Then how long a match takes with a million chunks in the store, and a soak.
 """

@@ -43,6 +43,7 @@ WAYS = [
     *(Way("PUT", "nothing", over, "put") for over in ("tcp", "unix")),
     *(Way("checked GET", "sidecar", over, "checked get", _FRAMES) for over in ("tcp", "unix")),
     Way("descriptors", "sidecar", "unix", "descriptors"),
+    Way("descriptors, read", "sidecar", "unix", "descriptors, read"),
     Way("one descriptor", "sidecar", "unix", "one descriptor"),
 ]
 _BESIDE = {
@@ -50,6 +51,7 @@ _BESIDE = {
     "PUT": ("PUT", "Redis"),
     "PUT durable": ("PUT", "Redis"),
     "descriptors": ("checked GET", "sidecar"),
+    "descriptors, read": ("checked GET", "sidecar"),
     "one descriptor": ("checked GET", "sidecar"),
 }
 """What the sidecar's are held against: verb and server, over the same kind of socket."""

@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import lru_cache, partial
 from itertools import cycle
 from pathlib import Path
 from types import TracebackType
@@ -122,9 +122,9 @@ def _redis(task: Task) -> Any:
     return redis.Redis(task.address[0], task.address[1])
 
 
-def _descriptors(task: Task, prompt_chunks: int) -> Iterator[Step]:
+def _descriptors(task: Task, read: Callable[[str, int, memoryview], object], prompt_chunks: int) -> Iterator[Step]:
     """A prompt at a time: where its frames lie, leased; then read there, checked, and released."""
-    buffer, files = memoryview(bytearray(_BUFFER_BYTES)), dict[str, int]()
+    buffer = memoryview(bytearray(_BUFFER_BYTES))
     prompts = [task.keys[start : start + prompt_chunks] for start in range(0, len(task.keys), prompt_chunks)]
     with _connected(task) as connection:
         for prompt in cycle(prompts):
@@ -133,15 +133,33 @@ def _descriptors(task: Task, prompt_chunks: int) -> Iterator[Step]:
             found = json.loads(bytes(answer.body))
             num_bytes = 0
             for frame in found["frames"]:
-                if frame["path"] not in files:
-                    files[frame["path"]] = os.open(frame["path"], os.O_RDONLY)
                 place = buffer[: frame["size_bytes"]]
-                os.preadv(files[frame["path"]], [place], frame["offset"])
+                read(frame["path"], frame["offset"], place)
                 _require(xxhash.xxh3_128_hexdigest(place) == frame["xxh3"], f"{frame['key']} is not there")
                 num_bytes += len(place)
             connection.ask("DELETE", f"/v1/leases/{found['lease']['id']}")
             _require(found["held"] == len(prompt), "not all of a prompt is held")
             yield "descriptors", num_bytes
+
+
+def _copied(path: str, offset: int, place: memoryview) -> None:
+    """From where the file is mapped. Segments are unlinked, and never cut below what is held in them."""
+    place[:] = _mapped(path)[offset : offset + len(place)]
+
+
+@lru_cache(64)
+def _mapped(path: str) -> memoryview:
+    with Path(path).open("rb") as file:
+        return memoryview(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ))
+
+
+def _read(path: str, offset: int, place: memoryview) -> None:
+    os.preadv(_opened(path), [place], offset)
+
+
+@lru_cache(64)
+def _opened(path: str) -> int:
+    return os.open(path, os.O_RDONLY)
 
 
 def _matches(task: Task) -> Iterator[Step]:
@@ -185,8 +203,9 @@ WAYS: Mapping[str, Callable[[Task], Iterator[Step]]] = {
     "put": _puts,
     "Redis get": _redis_gets,
     "Redis set": _redis_sets,
-    "descriptors": partial(_descriptors, prompt_chunks=_PROMPT_CHUNKS),
-    "one descriptor": partial(_descriptors, prompt_chunks=1),
+    "descriptors": partial(_descriptors, read=_copied, prompt_chunks=_PROMPT_CHUNKS),
+    "descriptors, read": partial(_descriptors, read=_read, prompt_chunks=_PROMPT_CHUNKS),
+    "one descriptor": partial(_descriptors, read=_copied, prompt_chunks=1),
     "match": _matches,
     "mixture": _mixture,
 }
