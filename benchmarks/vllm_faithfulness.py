@@ -19,7 +19,7 @@ import torch
 from transformers import AutoTokenizer
 
 from benchmarks.disk_directory import wait_for_saves
-from benchmarks.report import Check, at_most, parser, publish
+from benchmarks.report import Check, at_least, at_most, parser, publish
 from benchmarks.vllm_engine import Engine
 from connectors.hf.calibrate import LEVEL_KL
 from connectors.hf.models import demo_model_dir, fast_dtype
@@ -40,7 +40,14 @@ def main() -> None:
             own, _ = engine.predictions(asked)
             engine.forget()
             first = slice(None, None, arguments.tokens)  # computing takes seconds each
-            rows = [_row("computed", *_alone(engine, asked[first]), own[first], [answer[:1] for answer in answers])]
+            rows = [
+                _row(
+                    "computed",
+                    *_in_turn(engine, asked[first], anew=True),
+                    own[first],
+                    [answer[:1] for answer in answers],
+                )
+            ]
         rows += [_loaded(arguments, codec, Path(scratch) / codec, prompts, asked, own, answers) for codec in _BOUND]
     publish("vllm_faithfulness", rows, _checks(rows), arguments.json)
 
@@ -70,11 +77,12 @@ def _engine(arguments: argparse.Namespace, connector: dict[str, Any] | None) -> 
     return Engine(arguments.model, str(fast_dtype()).removeprefix("torch."), connector, **options)
 
 
-def _alone(engine: Engine, asked: Sequence[list[int]]) -> tuple[np.ndarray, list[int]]:
-    """Each one computed from its first token on."""
+def _in_turn(engine: Engine, asked: Sequence[list[int]], anew: bool = False) -> tuple[np.ndarray, list[int]]:
+    """One by one: of many at once some are computed, for want of room to load into. `anew`: from the first token on."""
     found = []
     for prompt in asked:
-        engine.forget()
+        if anew:
+            engine.forget()
         found.append(engine.predictions([prompt]))
     return np.concatenate([rows for rows, _ in found]), [cached for _, (cached,) in found]
 
@@ -95,7 +103,7 @@ def _loaded(
             engine.generate([prompt])
     wait_for_saves(directory)
     with _engine(arguments, store) as engine:
-        return _row(codec, *engine.predictions(asked), own, answers)
+        return _row(codec, *_in_turn(engine, asked), own, answers)
 
 
 def _row(
@@ -107,7 +115,11 @@ def _row(
 
 
 def _checks(rows: Sequence[dict[str, Any]]) -> list[Check]:
-    return [at_most(f"{row['kv']}: KL", row["kl"], _BOUND[row["kv"]]) for row in rows if row["kv"] in _BOUND]
+    loaded = [row for row in rows if row["kv"] in _BOUND]
+    return [
+        *(at_most(f"{row['kv']}: KL", row["kl"], _BOUND[row["kv"]]) for row in loaded),
+        *(at_least(f"{row['kv']}: tokens not computed", row["least_cached"], 1) for row in loaded),
+    ]
 
 
 if __name__ == "__main__":
