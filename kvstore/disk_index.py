@@ -69,9 +69,17 @@ class DiskIndex:
 
     def find(self, key: ChunkKey) -> Located | None:
         """Whether its time is up or not."""
+        return self.find_each([key])[0]
+
+    def find_each(self, keys: Sequence[ChunkKey]) -> list[Located | None]:
+        """As they are at one moment."""
+        chunks = self._env.tables[b"chunks"]
         with self._env.reading() as transaction:
-            row = transaction.get(key.digest, db=self._env.tables[b"chunks"])
-            return None if row is None else rows.unpack_chunk(key, bytes(row))
+            found = [transaction.get(key.digest, db=chunks) for key in keys]
+            return [
+                None if row is None else rows.unpack_chunk(key, bytes(row))
+                for key, row in zip(keys, found, strict=True)
+            ]
 
     def chunks(self) -> Iterator[Located]:
         """Every chunk, in the order of the keys; some of what changes meanwhile may be missed."""

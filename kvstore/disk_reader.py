@@ -51,8 +51,14 @@ class DiskReader(ReadOnlyTier):
         return self._index.match(keys[:first_rejected], self._clock())
 
     def _find(self, key: ChunkKey) -> Located | None:
-        located = None if key in self._rejected else self._index.find(key)
-        return located if located and located.entry.terms.expires_at_s > self._clock() else None
+        return self._find_each([key])[0]
+
+    def _find_each(self, keys: Sequence[ChunkKey]) -> list[Located | None]:
+        now_s, found = self._clock(), self._index.find_each(keys)
+        return [
+            located if located and located.entry.terms.expires_at_s > now_s and key not in self._rejected else None
+            for key, located in zip(keys, found, strict=True)
+        ]
 
     def get(self, key: ChunkKey) -> memoryview | None:
         """The frame, checked. One that is damaged is quarantined."""
@@ -101,14 +107,17 @@ class DiskReader(ReadOnlyTier):
 
     def in_file(self, key: ChunkKey) -> InFile | None:
         """Reads the page before the frame, unless it was asked for lately."""
-        located = self._find(key)
-        if located is None:
-            return None
-        place, size_bytes = located.place, located.entry.size_bytes
+        return self.in_files([key])[0]
+
+    def in_files(self, keys: Sequence[ChunkKey]) -> list[InFile | None]:
         try:
-            digest = self._digest(place, key, size_bytes)
+            return [None if located is None else self._placed(located) for located in self._find_each(keys)]
         except OSError as error:
             raise TierUnavailable(f"{self._path} cannot be read: {error}") from error
+
+    def _placed(self, located: Located) -> InFile | None:
+        place, size_bytes = located.place, located.entry.size_bytes
+        digest = self._digest(place, located.entry.key, size_bytes)
         if digest is None:
             return None
         return InFile(self._segments.path(place.segment), place.offset + PAGE_BYTES, size_bytes, digest)

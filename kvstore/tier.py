@@ -145,6 +145,10 @@ class Tier(ABC):
         """Where another process finds the frame; None when it is not held, or lies in no file. Reads no frame."""
         return None
 
+    def in_files(self, keys: Sequence[ChunkKey]) -> list[InFile | None]:
+        """`in_file` of each."""
+        return [self.in_file(key) for key in keys]
+
     @property
     @abstractmethod
     def size_bytes(self) -> int:

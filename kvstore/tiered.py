@@ -187,10 +187,16 @@ class Tiers(Tier):
 
     def in_file(self, key: ChunkKey) -> InFile | None:
         """Of the fastest tier that has it in one."""
+        return self.in_files([key])[0]
+
+    def in_files(self, keys: Sequence[ChunkKey]) -> list[InFile | None]:
+        found: dict[ChunkKey, InFile] = {}
         for tier in self.tiers:
-            if (found := self._ask(tier, None, tier.in_file, key)) is not None:
-                return found
-        return None
+            missing = [key for key in keys if key not in found]
+            nowhere: list[InFile | None] = [None] * len(missing)
+            places = zip(missing, self._ask(tier, nowhere, tier.in_files, missing), strict=True)
+            found.update((key, place) for key, place in places if place is not None)
+        return [found.get(key) for key in keys]
 
     def entry(self, key: ChunkKey) -> Entry | None:
         """Of the fastest tier that holds it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Iterator, Sequence
 from typing import Annotated
@@ -44,7 +45,8 @@ from kvstore.tier import InFile
 router = APIRouter(prefix="/v1", tags=["prompts"], route_class=UsualRoute)
 _ALWAYS = ("unauthorized", "invalid-request", "too-many-requests", "unavailable")
 _STREAM = {frame_stream.MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}
-LeaseId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_\-]{16}$")]
+_LEASE_ID = r"^[A-Za-z0-9_\-]{16}$"
+LeaseId = Annotated[str, Path(pattern=_LEASE_ID)]
 
 
 def _keys(keys: Sequence[Key]) -> list[ChunkKey]:
@@ -132,7 +134,16 @@ async def renew(lease: LeaseId, asked: LeaseRequest, caller: CallerOf, context: 
     return LeaseBody(id=lease, seconds=asked.lease_s)
 
 
+async def _usual_release(request: Request) -> Response | None:
+    lease = request.path_params["lease"]
+    if re.fullmatch(_LEASE_ID, lease) is None or request.scope["query_string"] or "content-length" in request.headers:
+        return None
+    await release(lease, await caller_of(request, None), context_of(request))
+    return Response(status_code=204)
+
+
 @router.delete("/leases/{lease}", status_code=204, responses=responses(*_ALWAYS, "not-found"))
+@usually(_usual_release)
 async def release(lease: LeaseId, caller: CallerOf, context: ContextOf) -> None:
     """End a lease: what was leased is loaded."""
     if not context.service.leases.release(lease, caller.name):
