@@ -172,9 +172,9 @@ class Service:
         Raises TierUnavailable when some are held still.
         """
         self._settle()
-        own = [key for key in keys if self.entry(caller, key) is not None]
+        own, began_s = [key for key in keys if self.entry(caller, key) is not None], self._clock()
         deleted = self.tiers.delete_all(own)
-        self._require_gone(own)
+        self._require_gone(own, began_s)
         return deleted
 
     def pin(self, caller: Caller, keys: Sequence[ChunkKey], pinned: bool) -> int:
@@ -222,13 +222,16 @@ class Service:
         self._settle()
         if self.entry(caller, key) is None:
             return False
+        began_s = self._clock()
         self.tiers.quarantine(key, reason)
-        self._require_gone([key])
+        self._require_gone([key], began_s)
         self.metrics.count("chunks_corrupt")
         return True
 
-    def _require_gone(self, keys: Sequence[ChunkKey]) -> None:
-        left = sum(self.tiers.entry(key) is not None for key in keys)
+    def _require_gone(self, keys: Sequence[ChunkKey], since_s: float) -> None:
+        """What somebody else has put since then may be there."""
+        held = (self.tiers.entry(key) for key in keys)
+        left = sum(entry is not None and entry.saved_at_s < since_s for entry in held)
         if left:
             raise TierUnavailable(f"{left} of {len(keys)} chunks are still held: a tier failed")
 
