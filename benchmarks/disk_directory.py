@@ -21,7 +21,7 @@ def scratch_directory(parent: Path) -> Iterator[Path]:
     if kind in _MEMORY:
         raise SystemExit(f"{parent} is on {kind}, which is memory: name a directory on a disk with --path")
     with tempfile.TemporaryDirectory(prefix="kvstore-bench-", dir=parent) as name:
-        yield Path(name)
+        yield Path(name).resolve()  # servers are told of it, which look from elsewhere
 
 
 def file_system(path: Path) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 
+import numpy as np
 import xxhash
 
 from connectors.sidecar_connection import MOST_BYTES, Room
+from kvstore.direct_io import read_into
 from kvstore.tier import InFile
 
 
@@ -23,20 +25,10 @@ def read_in_file(place: InFile, room: Room) -> memoryview | None:
         return None
     try:
         frame = room(place.size_bytes)
-        if not _filled(descriptor, frame, place.offset):
+        if read_into(descriptor, np.asarray(frame), place.offset) < len(frame):
             return None
     except (OSError, OverflowError):
         return None
     finally:
         os.close(descriptor)
     return frame.toreadonly() if xxhash.xxh3_128_digest(frame) == place.xxh3 else None
-
-
-def _filled(descriptor: int, frame: memoryview, offset: int) -> bool:
-    filled = 0
-    while filled < len(frame):
-        read = os.preadv(descriptor, [frame[filled:]], offset + filled)
-        if not read:
-            return False
-        filled += read
-    return True

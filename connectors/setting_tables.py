@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from connectors.codec_choice import AUTO
@@ -78,7 +78,8 @@ class SidecarSettings:
     """Where `kvstore serve` listens; empty: on its Unix socket alone."""
     port: int = 8470
     """0: one that is free."""
-    socket: Path = field(default_factory=lambda: runtime_directory() / "sidecar.sock")
+    socket: Path = Path(f"/tmp/kvstore-{os.getuid()}/sidecar.sock")
+    """In $XDG_RUNTIME_DIR/kvstore where that is set."""
     admin_token: str = ""
     """Who sends it may do everything; without it, and without [tokens], everybody on this host may."""
     max_frame_bytes: int = 256 << 20
@@ -90,9 +91,3 @@ class SidecarSettings:
     """What they send it."""
     timeout_s: float = 2.0
     """For one call of theirs; after that the engine computes."""
-
-
-def runtime_directory() -> Path:
-    """Where this user's sockets lie: gone with the next start of the machine."""
-    named = os.environ.get("XDG_RUNTIME_DIR", "")
-    return Path(named) / "kvstore" if Path(named).is_absolute() else Path(f"/tmp/kvstore-{os.getuid()}")

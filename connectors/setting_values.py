@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -20,6 +21,7 @@ _MAX_CHUNK_TOKENS = 1 << 16
 _MAX_TTL_S = 10**10  # three centuries
 _MAX_BYTES = 64 << 40  # a larger map does not fit into a process's address space
 
+T = TypeVar("T")
 Value = Path | str | int | float | Mapping[str, int] | Mapping[str, str]
 
 
@@ -54,36 +56,30 @@ def _device(value: object) -> str:
     return _text(value)
 
 
-def _chunk_tokens(value: object) -> int:
-    return _within(1, _MAX_CHUNK_TOKENS, int(value) if isinstance(value, str) else value)
+def _whole(low: int, high: int) -> Callable[[object], int]:
+    return lambda value: _within(low, high, int(value) if isinstance(value, str) else value)
 
 
-def _seconds(value: object) -> float:
-    seconds = float(value) if isinstance(value, str) else value
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= _MAX_TTL_S:
-        raise ValueError(value)
-    return seconds
+def _by_tenant(parse: Callable[[object], T]) -> Callable[[object], dict[str, T]]:
+    """A table. A text is JSON, as an environment variable has it."""
+
+    def parse_all(value: object) -> dict[str, T]:
+        table = json.loads(value) if isinstance(value, str) else value
+        if not isinstance(table, dict):
+            raise ValueError(value)
+        return {_text(tenant): parse(of_tenant) for tenant, of_tenant in table.items()}
+
+    return parse_all
 
 
-def _quotas(value: object) -> dict[str, int]:
-    """By tenant. A text is JSON, as an environment variable has it."""
-    table = json.loads(value) if isinstance(value, str) else value
-    if not isinstance(table, dict):
-        raise ValueError(value)
-    return {_text(tenant): _within(1, _MAX_BYTES, _size(size)) for tenant, size in table.items()}
-
-
-def _tokens(value: object) -> dict[str, str]:
-    """By tenant. A text is JSON, as an environment variable has it."""
-    table = json.loads(value) if isinstance(value, str) else value
-    if not isinstance(table, dict):
-        raise ValueError(value)
-    return {_text(tenant): _token(token) for tenant, token in table.items()}
+def is_token(text: str) -> bool:
+    """Whether it can be sent in a header and is long enough not to be guessed."""
+    return text.isascii() and text.isprintable() and len(text) >= SHORTEST_TOKEN
 
 
 def _token(value: object) -> str:
     token = _text(value)
-    if token and not (token.isascii() and token.isprintable() and len(token) >= SHORTEST_TOKEN):
+    if token and not is_token(token):
         raise ValueError("a token")
     return token
 
@@ -105,12 +101,12 @@ def _number(low: float, high: float) -> Callable[[object], float]:
     return parse
 
 
-def _port(value: object) -> int:
-    return _within(0, 65535, int(value) if isinstance(value, str) else value)
-
-
 def _size(value: object) -> int:
     return _within(0, _MAX_BYTES, parse_bytes(value) if isinstance(value, str) else value)
+
+
+def _quota(value: object) -> int:
+    return _within(1, _MAX_BYTES, _size(value))
 
 
 def _within(low: int, high: int, value: object) -> int:
@@ -124,7 +120,7 @@ _TOKEN = f"a text of {SHORTEST_TOKEN} or more printable characters"
 _SIZES = "a number of bytes or a text such as 500MB or 8GiB, from 0 to 64TiB"
 READERS: Mapping[str, tuple[Callable[[object], Value], str]] = {
     "store.path": (_path, "the path of a directory"),
-    "store.chunk_tokens": (_chunk_tokens, f"a whole number from 1 to {_MAX_CHUNK_TOKENS}"),
+    "store.chunk_tokens": (_whole(1, _MAX_CHUNK_TOKENS), f"a whole number from 1 to {_MAX_CHUNK_TOKENS}"),
     "store.codec": (_codec, "auto, or the name of an installed codec, such as lossless or int8"),
     "store.profile": (_text, "the path of a file made by `kvstore calibrate`"),
     "store.profile_directory": (_path, "the path of a directory"),
@@ -133,17 +129,20 @@ READERS: Mapping[str, tuple[Callable[[object], Value], str]] = {
     "store.load": (_one_of(AUTO, ALWAYS), "auto, to load what is sooner loaded than computed, or always"),
     "store.save_queue_bytes": (_size, _SIZES),
     "store.admission": (_one_of(ALWAYS, SECOND), f"{ALWAYS} or {SECOND}"),
-    "store.ttl_s": (_seconds, f"a number of seconds from 0, for ever, to {_MAX_TTL_S}"),
+    "store.ttl_s": (_number(0, _MAX_TTL_S), f"a number of seconds from 0, for ever, to {_MAX_TTL_S}"),
     "device.capacity_bytes": (_size, _SIZES),
     "device.device": (_device, "auto, cpu, cuda, or one of several such as cuda:1"),
-    "store.target_ttft_s": (_seconds, f"a number of seconds from 0, for the full quality, to {_MAX_TTL_S}"),
+    "store.target_ttft_s": (
+        _number(0, _MAX_TTL_S),
+        f"a number of seconds from 0, for the full quality, to {_MAX_TTL_S}",
+    ),
     "memory.capacity_bytes": (_size, _SIZES),
     "shared.path": (_path, "the path of a directory, best one in memory"),
     "shared.capacity_bytes": (_size, _SIZES),
     "disk.capacity_bytes": (_size, _SIZES),
     "staging.capacity_bytes": (_size, _SIZES),
     "sidecar.host": (_text, "the name or address to listen on, or nothing"),
-    "sidecar.port": (_port, "a whole number from 0, for a free one, to 65535"),
+    "sidecar.port": (_whole(0, 65535), "a whole number from 0, for a free one, to 65535"),
     "sidecar.socket": (_path, "the path of a Unix socket"),
     "sidecar.admin_token": (_token, _TOKEN),
     "sidecar.max_frame_bytes": (_size, _SIZES),
@@ -151,7 +150,7 @@ READERS: Mapping[str, tuple[Callable[[object], Value], str]] = {
     "sidecar.url": (_url, "http://HOST:PORT, https://HOST:PORT or unix:/PATH"),
     "sidecar.token": (_token, _TOKEN),
     "sidecar.timeout_s": (_number(0.01, 600), "a number of seconds from 0.01 to 600"),
-    TOKENS: (_tokens, f"a table of tenants, each with {_TOKEN}"),
-    QUOTAS: (_quotas, f"a table of tenants, each with {_SIZES.replace('from 0', 'from 1')}"),
+    TOKENS: (_by_tenant(_token), f"a table of tenants, each with {_TOKEN}"),
+    QUOTAS: (_by_tenant(_quota), f"a table of tenants, each with {_SIZES.replace('from 0', 'from 1')}"),
 }
 """Every setting by "table.key", the quotas by their table: how its value is read, and what is allowed."""

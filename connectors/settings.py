@@ -97,6 +97,8 @@ def load_settings(
     cache = _xdg(environ, "XDG_CACHE_HOME", ".cache") / "kvstore"
     values.setdefault("store.path", cache / "store")
     values.setdefault("store.profile_directory", cache / "profiles")
+    if (runtime := Path(environ.get("XDG_RUNTIME_DIR", ""))).is_absolute():
+        values.setdefault("sidecar.socket", runtime / "kvstore" / "sidecar.sock")
     values.setdefault("memory.capacity_bytes", _default_memory_bytes())
     values.setdefault("disk.capacity_bytes", _default_disk_bytes(values["store.path"]))
     return Settings(

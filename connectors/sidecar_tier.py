@@ -158,10 +158,12 @@ class SidecarTier(Tier):
             return f"{place.path} at {place.offset}"
         return f"{self._client.url}/v1/frames/{key}" if self._ask(self._client.entry, key) else None
 
-    def in_file(self, key: ChunkKey) -> InFile | None:
+    def in_files(self, keys: Sequence[ChunkKey]) -> list[InFile | None]:
+        """Asks for one after the other: the sidecar tells of the leading ones that it holds."""
         if not self._client.on_this_host:
-            return None
-        return next(iter(self._ask(self._client.descriptors, [key]).places), None)
+            return [None] * len(keys)
+        asked = (self._ask(self._client.descriptors, [key]).places for key in keys)
+        return [next(iter(places), None) for places in asked]
 
     @property
     def size_bytes(self) -> int:

@@ -105,11 +105,8 @@ class DiskReader(ReadOnlyTier):
         path = self._segments.path(located.place.segment).relative_to(self._path)
         return f"{path} at {located.place.offset}"
 
-    def in_file(self, key: ChunkKey) -> InFile | None:
-        """Reads the page before the frame, unless it was asked for lately."""
-        return self.in_files([key])[0]
-
     def in_files(self, keys: Sequence[ChunkKey]) -> list[InFile | None]:
+        """Reads the page before each frame, unless it was asked for lately."""
         try:
             return [None if located is None else self._placed(located) for located in self._find_each(keys)]
         except OSError as error:

@@ -143,11 +143,11 @@ class Tier(ABC):
 
     def in_file(self, key: ChunkKey) -> InFile | None:
         """Where another process finds the frame; None when it is not held, or lies in no file. Reads no frame."""
-        return None
+        return self.in_files([key])[0]
 
     def in_files(self, keys: Sequence[ChunkKey]) -> list[InFile | None]:
-        """`in_file` of each."""
-        return [self.in_file(key) for key in keys]
+        """As `in_file`, of each."""
+        return [None] * len(keys)
 
     @property
     @abstractmethod

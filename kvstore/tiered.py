@@ -185,11 +185,8 @@ class Tiers(Tier):
                 return place
         return None
 
-    def in_file(self, key: ChunkKey) -> InFile | None:
-        """Of the fastest tier that has it in one."""
-        return self.in_files([key])[0]
-
     def in_files(self, keys: Sequence[ChunkKey]) -> list[InFile | None]:
+        """Of the fastest tier that has each in one."""
         found: dict[ChunkKey, InFile] = {}
         for tier in self.tiers:
             missing = [key for key in keys if key not in found]

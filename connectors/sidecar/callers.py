@@ -7,7 +7,7 @@ import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from connectors.setting_values import SHORTEST_TOKEN
+from connectors.setting_values import SHORTEST_TOKEN, is_token
 from connectors.sidecar.problems import Problem
 from kvstore import Entry, InvalidRequest
 
@@ -53,7 +53,7 @@ class Tokens:
         named: list[tuple[str | None, str]] = [(None, admin)] if admin else []
         named += (tenants or {}).items()
         for owner, token in named:
-            if len(token) < SHORTEST_TOKEN or not token.isascii() or not token.isprintable():
+            if not is_token(token):
                 who = "the admin" if owner is None else f"tenant {owner!r}"
                 raise InvalidRequest(f"the token of {who} must be of {SHORTEST_TOKEN} or more printable characters")
         if len({token for _, token in named}) < len(named):

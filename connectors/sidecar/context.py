@@ -64,14 +64,19 @@ async def _context_of(request: Request) -> Context:
     return context_of(request)
 
 
-def identified(request: Request, context: Context) -> Caller:
-    """Raises Problem for who is not known. Where there are no tokens, pages from elsewhere are not."""
-    on_this_host = request.client is None  # a Unix socket has no address
-    if not (context.tokens or on_this_host or names_this_host(request.headers.get("host"))):
+def known(tokens: Tokens, host: str | None, authorization: str | None, on_this_host: bool) -> Caller:
+    """By these headers. Raises Problem for who is not. Where there are no tokens, pages from elsewhere are not."""
+    if not (tokens or on_this_host or names_this_host(host)):
         raise Problem("forbidden", "without tokens this service is for localhost, by that name or its address")
-    scheme, token = get_authorization_scheme_param(request.headers.get("authorization"))
+    scheme, token = get_authorization_scheme_param(authorization)
+    return tokens.caller(token if scheme.lower() == "bearer" and token else None, on_this_host)
+
+
+def identified(request: Request, context: Context) -> Caller:
+    """As `known`; who is not, is held to the limit of requests as well."""
+    host, authorization = (request.headers.get(name) for name in ("host", "authorization"))
     try:
-        return context.tokens.caller(token if scheme.lower() == "bearer" and token else None, on_this_host)
+        return known(context.tokens, host, authorization, request.client is None)  # a Unix socket has no address
     except Problem:
         peer = "this host" if request.client is None else request.client.host
         context.rates.spend(f"unknown:{peer}")

@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from connectors.sidecar.context import CallerOf, Context, ContextOf
 from connectors.sidecar.frame_routes import KeyPath
-from connectors.sidecar.problems import Problem, responses
+from connectors.sidecar.problems import ALWAYS, Problem, responses
 from connectors.sidecar.schemas import EntryBody, KeyList
 from connectors.sidecar.service import key_of
 from kvstore import ChunkKey, Entry
@@ -21,7 +21,6 @@ from kvstore import ChunkKey, Entry
 router = APIRouter(prefix="/v1/entries", tags=["entries"])
 MEDIA_TYPE = "application/x-ndjson"
 _AT_ONCE = 500  # lines in one piece of an answer
-_ALWAYS = ("unauthorized", "invalid-request", "too-many-requests", "unavailable")
 _LINES: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "One entry a line, as JSON.",
@@ -30,21 +29,21 @@ _LINES: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.get("", response_class=StreamingResponse, responses={**_LINES, **responses(*_ALWAYS)})
+@router.get("", response_class=StreamingResponse, responses={**_LINES, **responses(*ALWAYS)})
 async def list_entries(caller: CallerOf, context: ContextOf) -> StreamingResponse:
     """Every frame that the caller sees, in no particular order."""
     entries = (entry for entry in context.service.tiers.entries() if caller.sees(entry))
     return StreamingResponse(_lines(entries), media_type=MEDIA_TYPE)
 
 
-@router.post("/read", response_class=StreamingResponse, responses={**_LINES, **responses(*_ALWAYS)})
+@router.post("/read", response_class=StreamingResponse, responses={**_LINES, **responses(*ALWAYS)})
 async def read_entries(asked: KeyList, caller: CallerOf, context: ContextOf) -> StreamingResponse:
     """Those of these chunks that are held, in the order of their keys."""
     found = (context.service.entry(caller, key_of(key)) for key in asked.keys)
     return StreamingResponse(_lines(entry for entry in found if entry is not None), media_type=MEDIA_TYPE)
 
 
-@router.get("/{key}", responses=responses(*_ALWAYS, "not-found", "out-of-service"))
+@router.get("/{key}", responses=responses(*ALWAYS, "not-found", "out-of-service"))
 async def get_entry(key: KeyPath, caller: CallerOf, context: ContextOf) -> EntryBody:
     """What is remembered of a frame. Counts as no use."""
     chunk = key_of(key)

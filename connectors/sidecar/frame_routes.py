@@ -11,24 +11,22 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from codec import FrameHeader, read_header
-from connectors.sidecar.context import CallerOf, Context, ContextOf, admitted, body_of, context_of
-from connectors.sidecar.problems import Problem, responses
+from connectors.sidecar.checked_body import CHECKSUM, Checksum, checked_body
+from connectors.sidecar.context import CallerOf, ContextOf, admitted, context_of
+from connectors.sidecar.problems import ALWAYS, OF_BODIES, Problem, responses
 from connectors.sidecar.schemas import PutAnswer, Tenant
 from connectors.sidecar.service import Put, key_of
 from connectors.sidecar.usual_route import UsualRoute, usually
 from kvstore import Entry
-from kvstore.tier import Frame
 
 router = APIRouter(prefix="/v1/frames", tags=["frames"], route_class=UsualRoute)
 KeyPath = Annotated[str, Path(pattern="^[0-9a-f]{64}$", description="The chunk's key: 64 hex digits.")]
 _RANGE = re.compile(r"bytes=(\d{1,15})-(\d{0,15})", re.ASCII)
 _LAYERS = r"^[0-9]{1,5}:[0-9]{1,5}$"
 _FRAME = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
-_CHECKSUM = r"^[0-9a-f]{32}$"
 KEY = re.compile("[0-9a-f]{64}")
 _USUAL_GET = re.compile(b"|touch=(?:true|false)")
 _USUAL_PUT = re.compile(b"(?:parent=([0-9a-f]{64})(?:&|$))?(?:durable=(true|false))?")
-_ALWAYS = ("unauthorized", "invalid-request", "too-many-requests", "unavailable")
 
 
 async def _usual_get(request: Request) -> Response | None:
@@ -45,7 +43,7 @@ async def _usual_get(request: Request) -> Response | None:
     responses={
         200: {"description": "The frame: a safetensors file.", "content": _FRAME},
         206: {"description": "The bytes, or the layers' bytes, that were asked for.", "content": _FRAME},
-        **responses(*_ALWAYS, "not-found", "bad-range"),
+        **responses(*ALWAYS, "not-found", "bad-range"),
     },
 )
 @usually(_usual_get)
@@ -82,7 +80,7 @@ async def get_frame(
     return Response(frame, 206 if first >= 0 else 200, headers, "application/octet-stream")
 
 
-@router.head("/{key}", response_class=Response, responses=responses(*_ALWAYS, "not-found"))
+@router.head("/{key}", response_class=Response, responses=responses(*ALWAYS, "not-found"))
 async def head_frame(key: KeyPath, caller: CallerOf, context: ContextOf) -> Response:
     """What is remembered of the frame, in headers. Counts as no use."""
     entry = context.service.entry(caller, key_of(key))
@@ -95,7 +93,7 @@ async def usual_put(request: Request) -> Response | None:
     """Answers a put as nearly all are; None, with nothing read of its body, where it is another one."""
     key, query = request.path_params["key"], _USUAL_PUT.fullmatch(request.scope["query_string"])
     checksum = request.headers.get("kvstore-xxh3", "")
-    if query is None or KEY.fullmatch(key) is None or re.fullmatch(_CHECKSUM, checksum) is None:
+    if query is None or KEY.fullmatch(key) is None or re.fullmatch(CHECKSUM, checksum) is None:
         return None
     parent, durable = query[1], query[2] == b"true"
     caller = admitted(request)
@@ -107,17 +105,7 @@ async def usual_put(request: Request) -> Response | None:
 @router.put(
     "/{key}",
     status_code=201,
-    responses=responses(
-        *_ALWAYS,
-        "forbidden",
-        "timeout",
-        "length-required",
-        "too-large",
-        "checksum-mismatch",
-        "corrupt-frame",
-        "busy",
-        "no-room",
-    ),
+    responses=responses(*ALWAYS, *OF_BODIES, "forbidden", "checksum-mismatch", "corrupt-frame", "no-room"),
     openapi_extra={"requestBody": {"required": True, "content": _FRAME}},
 )
 async def put_frame(
@@ -125,9 +113,7 @@ async def put_frame(
     request: Request,
     caller: CallerOf,
     context: ContextOf,
-    checksum: Annotated[
-        str, Header(alias="Kvstore-Xxh3", pattern=_CHECKSUM, description="XXH3-128 of the body, in hex.")
-    ],
+    checksum: Checksum,
     parent: Annotated[
         str | None,
         Query(pattern="^[0-9a-f]{64}$", description="The chunk before it in its prompt; none for a first one."),
@@ -139,16 +125,14 @@ async def put_frame(
     """Keep a frame. Its checksum and its header are checked before it is acknowledged."""
     chunk, before = key_of(key), None if parent is None else key_of(parent)
     owner = caller.acts_for(tenant)
-    body = await _received(request, context)
-    if xxhash.xxh3_128_hexdigest(body) != checksum:
-        raise Problem("checksum-mismatch", f"the XXH3-128 of the {len(body)} bytes that came is not {checksum}")
+    body = await checked_body(request, context, checksum)
     put = None if durable else context.service.put_at_hand(owner, chunk, body, before, ttl_s)
     if put is None:
         put = await run_in_threadpool(context.service.put, owner, [(chunk, body)], before, ttl_s, durable)
     return answer_to_put(put)
 
 
-@router.delete("/{key}", status_code=204, responses=responses(*_ALWAYS, "not-found", "busy"))
+@router.delete("/{key}", status_code=204, responses=responses(*ALWAYS, "not-found", "busy"))
 async def delete_frame(key: KeyPath, caller: CallerOf, context: ContextOf) -> None:
     """Forget one frame, for good. What lies behind it stays, and nobody gets there: see `/v1/delete`."""
     if not await run_in_threadpool(context.service.delete, caller, [key_of(key)]):
@@ -160,15 +144,6 @@ def answer_to_put(put: Put) -> PutAnswer:
     if not put.stored:
         raise Problem("no-room", "no tier took it: it does not fit, its tenant's quota is full, or a tier failed")
     return PutAnswer(stored=put.stored, durable=put.durable)
-
-
-async def _received(request: Request, context: Context) -> Frame:
-    async with body_of(request, context) as (num_bytes, pieces):
-        came = [piece async for piece in pieces if piece]
-    body = came[0] if len(came) == 1 else b"".join(came)
-    if len(body) != num_bytes:
-        raise Problem("invalid-request", f"{len(body)} bytes came of {num_bytes}")
-    return body
 
 
 def _entry_headers(entry: Entry) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import asdict
 from enum import StrEnum
@@ -31,14 +32,13 @@ from connectors.sidecar.holding_schemas import (
     Tokens,
     WhyMissRequest,
 )
-from connectors.sidecar.problems import Problem, responses
+from connectors.sidecar.problems import ALWAYS, Problem, responses
 from connectors.sidecar.schemas import Tenant
 from connectors.sidecar.view import View
 from kvstore import DEFAULT_CHUNK_TOKENS, ChunkTree, Entry, EntryFilter
 
 router = APIRouter(prefix="/v1", tags=["holdings"])
 MOST_LISTED = 1000
-_ALWAYS = ("unauthorized", "invalid-request", "too-many-requests", "unavailable")
 Limit = Annotated[int, Query(ge=1, le=MOST_LISTED, description="At most so many.")]
 Text = Annotated[str | None, Query(max_length=1024)]
 DigitsQuery = Annotated[Digits, Query(description="A key, or its first digits: 8 or more, as many as are unique.")]
@@ -51,7 +51,7 @@ class By(StrEnum):
     BYTES = "bytes"
 
 
-@router.get("/chunks", responses=responses(*_ALWAYS, "forbidden"))
+@router.get("/chunks", responses=responses(*ALWAYS, "forbidden"))
 async def list_chunks(
     caller: CallerOf,
     context: ContextOf,
@@ -92,7 +92,7 @@ def _fitting(heads: dict[Any, Held], model: str, text: str) -> Callable[[Entry],
     return fits
 
 
-@router.get("/chunks/{digits}", responses=responses(*_ALWAYS, "not-found"))
+@router.get("/chunks/{digits}", responses=responses(*ALWAYS, "not-found"))
 async def show_chunk(
     caller: CallerOf,
     context: ContextOf,
@@ -113,13 +113,13 @@ def _shown(context: Context, caller: Caller, digits: str) -> ShownChunk:
     return ShownChunk.model_validate(chunk_as_json(chunk, lives_in))
 
 
-@router.get("/why-miss", responses=responses(*_ALWAYS, "not-found"))
+@router.get("/why-miss", responses=responses(*ALWAYS, "not-found"))
 async def why_miss(caller: CallerOf, context: ContextOf, a: DigitsQuery, b: DigitsQuery) -> MissAnswer:
     """Why the KV of one chunk's prompt is not reused for another's: `kvstore why-miss` of two keys."""
     return await context.walks.now(_why_miss, View(context.service.tiers, caller), a, b)
 
 
-@router.post("/why-miss", responses=responses(*_ALWAYS, "not-found"))
+@router.post("/why-miss", responses=responses(*ALWAYS, "not-found"))
 async def why_miss_of_prompts(asked: WhyMissRequest, caller: CallerOf, context: ContextOf) -> MissAnswer:
     """As above, of keys or of prompts, given as their tokens."""
     return await context.walks.now(_why_miss, View(context.service.tiers, caller), asked.a, asked.b)
@@ -145,7 +145,7 @@ def _compared(view: View, tree: ChunkTree, a: str | Tokens, b: str | Tokens) -> 
     return compare_prompt_with_key(tree, Prompt(prompt.token_ids), find_held(view, tree, digits))
 
 
-@router.get("/prefixes", responses=responses(*_ALWAYS))
+@router.get("/prefixes", responses=responses(*ALWAYS))
 async def list_prefixes(
     caller: CallerOf,
     context: ContextOf,
@@ -160,20 +160,14 @@ async def list_prefixes(
 
 def _prefixes(view: View) -> dict[By, list[Prefix]]:
     tree = ChunkTree(view.entries())
-    models: dict[Any, str] = {}
-
-    def model_of(first: Entry) -> str:
-        if first.key not in models:
-            models[first.key] = prefixes.model_in(view, first)
-        return models[first.key]
-
+    model_of = functools.cache(functools.partial(prefixes.model_in, view))
     return {
         By.HITS: prefixes.hottest(tree, MOST_LISTED, model_of),
         By.BYTES: prefixes.largest(tree, MOST_LISTED, model_of),
     }
 
 
-@router.get("/quarantined", responses=responses(*_ALWAYS, "forbidden"))
+@router.get("/quarantined", responses=responses(*ALWAYS, "forbidden"))
 async def list_quarantined(caller: CallerOf, context: ContextOf) -> list[QuarantinedChunk]:
     """Frames that failed a check and were taken out of service. For the admin: whose they were is not remembered."""
     caller.require_admin()

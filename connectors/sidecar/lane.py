@@ -12,12 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import xxhash
-from fastapi.security.utils import get_authorization_scheme_param
 
 from connectors.sidecar.callers import Caller
-from connectors.sidecar.context import Context
+from connectors.sidecar.context import Context, known
 from connectors.sidecar.logs import REQUEST_ID
-from connectors.sidecar.loopback import names_this_host
 from connectors.sidecar.observed import Traffic, id_of, note
 from connectors.sidecar.problems import Problem
 from connectors.sidecar.prometheus import Instruments
@@ -77,13 +75,10 @@ class Lane:
         return Ready(head, frame, key, caller, request_id, asked[2] != b"false", began_s)
 
     def _caller(self, headers: dict[bytes, bytes], over_unix: bool) -> Caller | None:
-        host = headers.get(b"host")
-        tokens = self._context.tokens
-        if not (tokens or over_unix or names_this_host(None if host is None else host.decode("latin-1"))):
-            return None
-        scheme, token = get_authorization_scheme_param(headers.get(b"authorization", b"").decode("latin-1"))
+        given = (headers.get(name) for name in (b"host", b"authorization"))
+        host, authorization = (None if header is None else header.decode("latin-1") for header in given)
         try:
-            return tokens.caller(token if scheme.lower() == "bearer" and token else None, over_unix)
+            return known(self._context.tokens, host, authorization, over_unix)
         except Problem:
             return None
 

@@ -39,6 +39,10 @@ CODES: Mapping[str, tuple[int, str]] = {
     "no-room": (507, "the store did not take it: it does not fit, or no tier works"),
 }
 """Every code there is: its HTTP status and what it means."""
+ALWAYS = ("unauthorized", "invalid-request", "too-many-requests", "unavailable")
+"""What any route over the store may answer."""
+OF_BODIES = ("timeout", "length-required", "too-large", "busy")
+"""And one that takes a body."""
 _OF_STATUS = {404: "not-found", 405: "method-not-allowed", 411: "length-required", 413: "too-large"}
 
 

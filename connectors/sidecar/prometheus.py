@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from connectors.sidecar.context import Context
+from connectors.sidecar.history import size_of
 from connectors.sidecar.reports import RUNGS
-from kvstore import Tier, TierUnavailable
 from kvstore.metrics import NAMES
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -90,7 +90,7 @@ class _Counted:
         room = GaugeMetricFamily("kvstore_tier_capacity_bytes", "bytes of frames a tier may hold", labels=["tier"])
         for tier in tiers.tiers:
             hits.add_metric([tier.name], given[tier.name])
-            if (size_bytes := _size_bytes(tier)) is not None:
+            if (size_bytes := size_of(tier)) is not None:
                 held.add_metric([tier.name], size_bytes)
             if tier.capacity_bytes is not None:
                 room.add_metric([tier.name], tier.capacity_bytes)
@@ -124,10 +124,3 @@ class _Counted:
         for name in NAMES:
             events.add_metric([name], sum(counts[name] for counts in sums.values()))
         yield from (tokens, spent, events)
-
-
-def _size_bytes(tier: Tier) -> int | None:
-    try:
-        return tier.size_bytes
-    except TierUnavailable:
-        return None

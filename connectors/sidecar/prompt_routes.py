@@ -17,7 +17,7 @@ from connectors import frame_stream
 from connectors.sidecar.callers import Caller
 from connectors.sidecar.context import CallerOf, Context, ContextOf, body_of, caller_of, context_of
 from connectors.sidecar.frame_routes import answer_to_put
-from connectors.sidecar.problems import Problem, responses
+from connectors.sidecar.problems import ALWAYS, OF_BODIES, Problem, responses
 from connectors.sidecar.schemas import (
     Accepted,
     DeleteAnswer,
@@ -43,7 +43,6 @@ from kvstore import ChunkKey, EntryFilter
 from kvstore.tier import InFile
 
 router = APIRouter(prefix="/v1", tags=["prompts"], route_class=UsualRoute)
-_ALWAYS = ("unauthorized", "invalid-request", "too-many-requests", "unavailable")
 _STREAM = {frame_stream.MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}
 _LEASE_ID = r"^[A-Za-z0-9_\-]{16}$"
 LeaseId = Annotated[str, Path(pattern=_LEASE_ID)]
@@ -78,7 +77,7 @@ def _said(answer: BaseModel) -> Response:
     return Response(answer.model_dump_json(), media_type="application/json")
 
 
-@router.post("/match", responses=responses(*_ALWAYS))
+@router.post("/match", responses=responses(*ALWAYS))
 @usually(_usual_match)
 async def match(asked: MatchRequest, caller: CallerOf, context: ContextOf) -> MatchAnswer:
     """How many leading chunks are held. Reads no frame, counts and ages nothing."""
@@ -86,7 +85,7 @@ async def match(asked: MatchRequest, caller: CallerOf, context: ContextOf) -> Ma
     return MatchAnswer(held=matched.held, runs=_runs(matched), lease=_lease(matched, asked.lease_s))
 
 
-@router.post("/descriptors", responses=responses(*_ALWAYS, "forbidden"))
+@router.post("/descriptors", responses=responses(*ALWAYS, "forbidden"))
 @usually(_usual_descriptors)
 async def descriptors(asked: MatchRequest, caller: CallerOf, context: ContextOf) -> DescriptorAnswer:
     """Where the leading chunks held lie in this host's files, for callers on the Unix socket, who read them there.
@@ -126,7 +125,7 @@ def _descriptor(key: str, place: InFile | None) -> Descriptor | None:
     )
 
 
-@router.put("/leases/{lease}", responses=responses(*_ALWAYS, "not-found"))
+@router.put("/leases/{lease}", responses=responses(*ALWAYS, "not-found"))
 async def renew(lease: LeaseId, asked: LeaseRequest, caller: CallerOf, context: ContextOf) -> LeaseBody:
     """Have leased frames stay for longer, from now on."""
     if not context.service.leases.renew(lease, asked.lease_s, caller.name):
@@ -142,7 +141,7 @@ async def _usual_release(request: Request) -> Response | None:
     return Response(status_code=204)
 
 
-@router.delete("/leases/{lease}", status_code=204, responses=responses(*_ALWAYS, "not-found"))
+@router.delete("/leases/{lease}", status_code=204, responses=responses(*ALWAYS, "not-found"))
 @usually(_usual_release)
 async def release(lease: LeaseId, caller: CallerOf, context: ContextOf) -> None:
     """End a lease: what was leased is loaded."""
@@ -155,7 +154,7 @@ async def release(lease: LeaseId, caller: CallerOf, context: ContextOf) -> None:
     response_class=StreamingResponse,
     responses={
         200: {"description": "Frames, one behind the other.", "content": _STREAM},
-        **responses(*_ALWAYS),
+        **responses(*ALWAYS),
     },
 )
 async def read_frames(asked: KeyList, caller: CallerOf, context: ContextOf) -> StreamingResponse:
@@ -178,9 +177,7 @@ def _frames(context: Context, caller: Caller, keys: Sequence[ChunkKey]) -> Itera
 @router.post(
     "/frames/write",
     status_code=201,
-    responses=responses(
-        *_ALWAYS, "forbidden", "timeout", "length-required", "too-large", "corrupt-frame", "busy", "no-room"
-    ),
+    responses=responses(*ALWAYS, *OF_BODIES, "forbidden", "corrupt-frame", "no-room"),
     openapi_extra={"requestBody": {"required": True, "content": _STREAM}},
 )
 async def write_frames(
@@ -209,25 +206,25 @@ async def write_frames(
     return answer_to_put(put)
 
 
-@router.post("/touch", status_code=204, responses=responses(*_ALWAYS))
+@router.post("/touch", status_code=204, responses=responses(*ALWAYS))
 async def touch(asked: KeyList, caller: CallerOf, context: ContextOf) -> None:
     """Note that these chunks were used: the last ages first."""
     context.service.touch(caller, _keys(asked.keys))
 
 
-@router.post("/pin", responses=responses(*_ALWAYS, "busy"))
+@router.post("/pin", responses=responses(*ALWAYS, "busy"))
 async def pin(asked: PinRequest, caller: CallerOf, context: ContextOf) -> Held:
     """Keep a prompt's leading chunks from being dropped to make room, or no longer."""
     return Held(held=await run_in_threadpool(context.service.pin, caller, _keys(asked.keys), asked.pinned))
 
 
-@router.post("/prefetch", status_code=202, responses=responses(*_ALWAYS))
+@router.post("/prefetch", status_code=202, responses=responses(*ALWAYS))
 async def prefetch(asked: KeyList, caller: CallerOf, context: ContextOf) -> Accepted:
     """Copy frames to the fastest tier, in the background."""
     return Accepted(accepted=context.service.prefetch(caller, _keys(asked.keys)))
 
 
-@router.post("/delete", responses=responses(*_ALWAYS, "forbidden", "not-found", "busy"))
+@router.post("/delete", responses=responses(*ALWAYS, "forbidden", "not-found", "busy"))
 async def delete(asked: DeleteRequest, caller: CallerOf, context: ContextOf) -> DeleteAnswer:
     """Forget chunks, and all that lies behind them, for good: those named, or all that fit every filter given."""
     return await run_in_threadpool(_delete, asked, caller, context)
@@ -252,7 +249,7 @@ def _delete(asked: DeleteRequest, caller: Caller, context: Context) -> DeleteAns
     return DeleteAnswer(chunks=len(doomed), size_bytes=size_bytes, deleted=not asked.dry_run)
 
 
-@router.post("/quarantine", status_code=204, responses=responses(*_ALWAYS, "not-found", "busy"))
+@router.post("/quarantine", status_code=204, responses=responses(*ALWAYS, "not-found", "busy"))
 async def quarantine(asked: QuarantineRequest, caller: CallerOf, context: ContextOf) -> None:
     """Take a frame out of service that was found damaged when it was read, for good."""
     if not await run_in_threadpool(context.service.quarantine, caller, key_of(asked.key), asked.reason):

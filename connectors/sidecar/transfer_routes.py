@@ -16,14 +16,13 @@ from connectors.inspection.choice import Choice, chosen
 from connectors.inspection.holdings import NotHeld
 from connectors.sidecar.context import CallerOf, Context, ContextOf, body_of
 from connectors.sidecar.holding_schemas import Digits, ImportAnswer
-from connectors.sidecar.problems import Problem, responses
+from connectors.sidecar.problems import ALWAYS, OF_BODIES, Problem, responses
 from connectors.sidecar.schemas import Tenant
 from connectors.sidecar.transfer import archive_of, import_from, room_for_spool, spool, verified
 from connectors.sidecar.view import View
 from kvstore import ChunkTree, Entry
 
 router = APIRouter(prefix="/v1", tags=["transfer"])
-_ALWAYS = ("unauthorized", "invalid-request", "too-many-requests", "unavailable")
 _ZIP, _LINES = "application/zip", "application/x-ndjson"
 _ARCHIVE = {_ZIP: {"schema": {"type": "string", "format": "binary"}}}
 _VERDICTS = {_LINES: {"schema": {"type": "string", "description": "One JSON object a line."}}}
@@ -34,7 +33,7 @@ _VERDICTS = {_LINES: {"schema": {"type": "string", "description": "One JSON obje
     response_class=StreamingResponse,
     responses={
         200: {"description": "What is damaged, and at last the sums.", "content": _VERDICTS},
-        **responses(*_ALWAYS),
+        **responses(*ALWAYS),
     },
 )
 async def verify(
@@ -54,7 +53,7 @@ async def verify(
     response_class=StreamingResponse,
     responses={
         200: {"description": "An archive: a zip of frames and a manifest.", "content": _ARCHIVE},
-        **responses(*_ALWAYS, "forbidden", "not-found"),
+        **responses(*ALWAYS, "forbidden", "not-found"),
     },
 )
 async def export(
@@ -89,7 +88,7 @@ def _chosen(view: View, choice: Choice) -> list[Entry]:
 
 @router.post(
     "/import",
-    responses=responses(*_ALWAYS, "timeout", "length-required", "too-large", "busy", "no-room"),
+    responses=responses(*ALWAYS, *OF_BODIES, "no-room"),
     openapi_extra={"requestBody": {"required": True, "content": _ARCHIVE}},
 )
 async def import_chunks(request: Request, caller: CallerOf, context: ContextOf) -> ImportAnswer:

@@ -6,13 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from kvstore import Breaker
-
-
-class Clock:
-    now_s = 0.0
-
-    def __call__(self):
-        return self.now_s
+from tests.clock import Clock
 
 
 @pytest.fixture

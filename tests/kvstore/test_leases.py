@@ -13,19 +13,12 @@ from kvstore import InvalidRequest, MemoryTier
 from kvstore import leases as module
 from kvstore.leases import LONGEST_LEASE_S, Leases
 from kvstore.testing import FRAME_BYTES, frames, key, prompt
-
-
-class Clock:
-    def __init__(self):
-        self.now_s = 1000.0
-
-    def __call__(self):
-        return self.now_s
+from tests.clock import Clock
 
 
 @pytest.fixture
 def clock():
-    return Clock()
+    return Clock(1000.0)
 
 
 @pytest.fixture

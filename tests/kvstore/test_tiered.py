@@ -8,6 +8,7 @@ import pytest
 
 from kvstore import Breaker, CostModel, DiskTier, MemoryTier, Metrics, NoTier, Tiers, guard
 from kvstore.testing import FRAME_BYTES, TierContract, frame, frames, key, prompt
+from tests.clock import Clock
 from tests.kvstore.faulty import EVERYTHING, FaultyTier
 
 
@@ -80,13 +81,6 @@ def test_a_failure_is_logged_once_until_that_works_again(caplog):
         faulty.refused.add("put")
         tiers.put(frames([key("a")]))
     assert len(caplog.records) == 2
-
-
-class Clock:
-    now_s = 0.0
-
-    def __call__(self):
-        return self.now_s
 
 
 def guarded(clock):

@@ -10,17 +10,11 @@ from connectors.sidecar.callers import Tokens
 from connectors.sidecar.limits import Bodies, Rates
 from connectors.sidecar.problems import Problem
 from kvstore.testing import key
+from tests.clock import Clock
 from tests.connectors.sidecar.asking import Asking, put_head, wait_until, wire
 from tests.connectors.sidecar.conftest import OURS, THEIRS
 from tests.connectors.sidecar.serving import serving
 from tests.connectors.sidecar.sound import sound
-
-
-class Clock:
-    now_s = 50.0
-
-    def __call__(self):
-        return self.now_s
 
 
 def spent(rates, caller, times):
