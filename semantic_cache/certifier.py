@@ -1,0 +1,73 @@
+"""Certifier contract: from which score on are answers served, so that few of them are wrong? And the one that guesses."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Choice(StrEnum):
+    SERVE = "serve"
+    EXPLORE = "explore"
+    """Compute, and tell the certifier whether the answer held would have been right."""
+    MISS = "miss"
+
+
+@dataclass(frozen=True)
+class Certified:
+    """What is known of one category now."""
+
+    threshold: float
+    """The lowest score that is served; infinite while nothing is."""
+    wrong: float
+    """Share of what is served that is wrong, as estimated."""
+    wrong_at_most: float
+    """The same, at the confidence that was asked for."""
+    observed: int
+    """Labels so far."""
+
+
+class Certifier(ABC):
+    """Of one category, one judge and one embedder.
+
+    Keeps the promise that at the stated confidence at most `max_wrong` of the answers served are wrong, whenever one
+    looks; exact answers, which are right, count among those served. Not safe to use from several threads.
+    """
+
+    @abstractmethod
+    def choose(self, score: float) -> Choice:
+        """What to do with a neighbour that scores so."""
+
+    @abstractmethod
+    def observe(self, score: float, right: bool) -> None:
+        """Of a neighbour that was served, or explored, it is known now whether its answer is right."""
+
+    @abstractmethod
+    def count_exact(self) -> None:
+        """One more answer was served to the same question in the same words."""
+
+    @property
+    @abstractmethod
+    def certified(self) -> Certified:
+        """As of now."""
+
+
+class FixedThreshold(Certifier):
+    """Serves from one score on and learns nothing: it promises nothing either."""
+
+    def __init__(self, threshold: float) -> None:
+        self._certified = Certified(threshold, float("nan"), 1.0, 0)
+
+    def choose(self, score: float) -> Choice:
+        return Choice.SERVE if score >= self._certified.threshold else Choice.MISS
+
+    def observe(self, score: float, right: bool) -> None:
+        return None
+
+    def count_exact(self) -> None:
+        return None
+
+    @property
+    def certified(self) -> Certified:
+        return self._certified
