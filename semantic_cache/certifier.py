@@ -1,4 +1,4 @@
-"""Certifier contract: from which score on are answers served, so that few of them are wrong? And the one that guesses."""
+"""Certifier contract: from which score on is an answer served, so that few are wrong? And one that guesses."""
 
 from __future__ import annotations
 

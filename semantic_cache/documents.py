@@ -55,7 +55,7 @@ class Documents(ABC):
         """Under a new id, which is never given again; `vector` is kept beside it, or none. What had its key, goes."""
 
     @abstractmethod
-    def get(self, id: int) -> Document | None:
+    def get(self, document_id: int) -> Document | None:
         """None when it is not held, or damaged: it is then no longer held, and counted."""
 
     @abstractmethod

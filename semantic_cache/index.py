@@ -24,8 +24,8 @@ class VectorIndex(ABC):
     """
 
     @abstractmethod
-    def add(self, partition: bytes, id: int, vector: NDArray[np.float32]) -> None:
-        """Hold a vector, [dimension]. An id is added once, and never again after it was removed."""
+    def add(self, partition: bytes, document_id: int, vector: NDArray[np.float32]) -> None:
+        """Hold a vector, [dimension]. An id is added once, never again after it was removed."""
 
     @abstractmethod
     def remove(self, partition: bytes, ids: Sequence[int]) -> None:
