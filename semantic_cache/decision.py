@@ -1,0 +1,54 @@
+"""What is decided of a query, and why, so that people can ask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from semantic_cache.certifier import Certified
+from semantic_cache.documents import Document
+
+
+class Outcome(StrEnum):
+    EXACT = "exact"
+    """The same was asked, in the same words: `document` answers."""
+    SEMANTIC = "semantic"
+    """The same was asked, in other words: `document` answers."""
+    EXPLORE = "explore"
+    """Compute, then say by `SemanticCache.learn` whether `document` would have been right."""
+    MISS = "miss"
+    BARRED = "barred"
+    """Neither answered from before nor kept."""
+
+
+@dataclass(frozen=True)
+class Considered:
+    """The stored query that came nearest, of those that nothing rules out; else of all."""
+
+    text: str
+    cosine: float
+    score: float
+    conflicts: tuple[str, ...]
+    age_s: float
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Of one query at one moment."""
+
+    outcome: Outcome
+    why: str
+    """One sentence, for people."""
+    category: str
+    floor: float = 1.0
+    """The cosine from which on a neighbour was looked at."""
+    document: Document | None = None
+    hit_id: str = ""
+    """What feedback names; empty where there is nothing to say of it."""
+    considered: Considered | None = None
+    certified: Certified | None = None
+    """What the category's labels allowed."""
+
+    @property
+    def hit(self) -> bool:
+        return self.outcome in (Outcome.EXACT, Outcome.SEMANTIC)
