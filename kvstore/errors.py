@@ -4,8 +4,10 @@ from codec.errors import CorruptFrame, KVCacheError, MissingProfile, SpecMismatc
 
 __all__ = [
     "CorruptFrame",
+    "EmbedderUnavailable",
     "InvalidRequest",
     "KVCacheError",
+    "MissingModel",
     "MissingProfile",
     "SpecMismatch",
     "TierUnavailable",
@@ -19,3 +21,11 @@ class TierUnavailable(KVCacheError):
 
 class InvalidRequest(KVCacheError, ValueError):
     """The caller asked for something that makes no sense: mend the call."""
+
+
+class EmbedderUnavailable(KVCacheError):
+    """Texts get no vectors now (nobody answers, or wrongly): go without the semantic cache, count it."""
+
+
+class MissingModel(KVCacheError):
+    """A model, or what runs it, is not installed: install the package that is named."""

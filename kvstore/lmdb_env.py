@@ -48,10 +48,13 @@ class DamagedFile(TierUnavailable):
 class LmdbEnvironment:
     """One open environment. Errors of lmdb come out as TierUnavailable, with the path in the message."""
 
-    def __init__(self, path: Path, tables: Sequence[bytes], map_bytes: int | None, metasync: bool = True) -> None:
+    def __init__(
+        self, path: Path, tables: Sequence[bytes], map_bytes: int | None, metasync: bool = True, sync: bool = True
+    ) -> None:
         """Opens for writing with room for `map_bytes`, as far as the address space has it, or for reading when None.
 
-        Without `metasync` a loss of power may take the last commit with it, until `sync` is called.
+        Without `metasync` a loss of power may take the last commit with it, until `sync` is called. Without `sync`
+        it may damage the file; the end of the process never does.
         """
         self.path, self._pid, create = path, os.getpid(), map_bytes is not None
         self._mark = path / _MARK if create else None
@@ -60,7 +63,7 @@ class LmdbEnvironment:
         self._mapping = threading.Lock()
         self._readers_checked_at_s = time.monotonic()
         with self._errors_named():
-            self._env = _open(path, map_bytes, len(tables), metasync)
+            self._env = _open(path, map_bytes, len(tables), metasync, sync)
         try:
             with self._errors_named():
                 self._env.reader_check()  # slots of killed readers would pin pages for ever
@@ -164,7 +167,7 @@ def structural_problem(path: Path) -> str | None:
     return str(problems[0]) if problems else None
 
 
-def _open(path: Path, map_bytes: int | None, num_tables: int, metasync: bool) -> lmdb.Environment:
+def _open(path: Path, map_bytes: int | None, num_tables: int, metasync: bool, sync: bool) -> lmdb.Environment:
     create, map_size = map_bytes is not None, (map_bytes or 0) // 4096 * 4096
     while True:
         try:
@@ -177,6 +180,7 @@ def _open(path: Path, map_bytes: int | None, num_tables: int, metasync: bool) ->
                 max_readers=_MAX_READERS,
                 meminit=False,
                 metasync=metasync,
+                sync=sync,
             )
         except lmdb.MemoryError:
             if map_size <= _LEAST_MAP_BYTES:

@@ -15,15 +15,26 @@ class Choice(StrEnum):
 
 
 @dataclass(frozen=True)
+class Ruling:
+    """What became of one neighbour. Kept by whoever may hear later whether its answer was right."""
+
+    choice: Choice
+    chance: float = 0.0
+    """Where its score would have it served: the chance that it had of being explored all the same, in (0, 1]."""
+
+
+@dataclass(frozen=True)
 class Certified:
     """What is known of one category now."""
 
     threshold: float
     """The lowest score that is served; infinite while nothing is."""
     wrong: float
-    """Share of what is served that is wrong, as estimated."""
+    """Share of what is served that is wrong, as estimated; exact answers are served too. NaN while nothing is known."""
     wrong_at_most: float
-    """The same, at the confidence that was asked for."""
+    """The same, at the confidence that was asked for; 1 of what is served on trust, or not at all."""
+    semantic_wrong: float
+    """Share that is wrong of what is served to other words, as estimated: exact answers hide it."""
     observed: int
     """Labels so far."""
 
@@ -36,12 +47,16 @@ class Certifier(ABC):
     """
 
     @abstractmethod
-    def choose(self, score: float) -> Choice:
-        """What to do with a neighbour that scores so."""
+    def choose(self, score: float) -> Ruling:
+        """What to do with a neighbour that scores so, from 0 to 1."""
 
     @abstractmethod
-    def observe(self, score: float, right: bool) -> None:
-        """Of a neighbour that was served, or explored, it is known now whether its answer is right."""
+    def observe(self, score: float, right: bool, ruling: Ruling) -> None:
+        """Of a neighbour that was served, or explored, it is known now whether its answer is right.
+
+        `ruling` is what `choose` said of it. Of what was explored, every label is to be told, right or wrong; of
+        what was served people tell as they like, so there only "wrong" teaches anything.
+        """
 
     @abstractmethod
     def count_exact(self) -> None:
@@ -57,12 +72,12 @@ class FixedThreshold(Certifier):
     """Serves from one score on and learns nothing: it promises nothing either."""
 
     def __init__(self, threshold: float) -> None:
-        self._certified = Certified(threshold, float("nan"), 1.0, 0)
+        self._certified = Certified(threshold, float("nan"), 1.0, float("nan"), 0)
 
-    def choose(self, score: float) -> Choice:
-        return Choice.SERVE if score >= self._certified.threshold else Choice.MISS
+    def choose(self, score: float) -> Ruling:
+        return Ruling(Choice.SERVE if score >= self._certified.threshold else Choice.MISS)
 
-    def observe(self, score: float, right: bool) -> None:
+    def observe(self, score: float, right: bool, ruling: Ruling) -> None:
         return None
 
     def count_exact(self) -> None:

@@ -17,6 +17,8 @@ class Outcome(StrEnum):
     EXPLORE = "explore"
     """Compute, then say by `SemanticCache.learn` whether `document` would have been right."""
     MISS = "miss"
+    NOT_SEARCHED = "not searched"
+    """A miss too: other words do not count here, or looking for them does not pay."""
     BARRED = "barred"
     """Neither answered from before nor kept."""
 

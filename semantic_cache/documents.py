@@ -1,4 +1,4 @@
-"""Documents contract: the answers that are kept, outside of memory; and the naive one, a dict."""
+"""Documents contract: the answers that are kept, outside of memory. The naive one is in `memory_documents.py`."""
 
 from __future__ import annotations
 
@@ -71,5 +71,9 @@ class Documents(ABC):
         """Everything, in the order of its ids. Reads no response."""
 
     @abstractmethod
+    def expired(self, now_s: float) -> list[Held]:
+        """What has expired by then, the longest first. Takes no time for what has not."""
+
+    @abstractmethod
     def vectors(self) -> Iterator[tuple[Held, NDArray[np.float32]]]:
-        """Of all that have one: what an index is built from. For vectors of another embedder, see `open`."""
+        """Of all that have one: what an index is built from. For vectors of another embedder, see `answers.py`."""

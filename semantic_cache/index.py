@@ -1,4 +1,4 @@
-"""VectorIndex contract: which of the vectors held are nearest; and the naive one, which looks at all of them."""
+"""VectorIndex contract: which of the vectors held are nearest. The naive one is in `flat_index.py`."""
 
 from __future__ import annotations
 

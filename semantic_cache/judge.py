@@ -11,7 +11,7 @@ class Judgement:
     score: float
     """From 0 to 1, the higher the surer; what it is worth is learned by category (see certifier.py)."""
     conflicts: tuple[str, ...] = ()
-    """What rules it out whatever the score, for people to read: "number: 14 is not 15"."""
+    """What speaks against it, for people to read, behind its kind: "number: 14 is not 15"."""
 
 
 class Judge(ABC):

@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
+from itertools import groupby
 from typing import Any
 
 DIGEST_BYTES = 32
+_MOST_MARKS = 30  # as in Unicode's stream-safe text format (UAX 15, section 13)
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,14 @@ def normalized(text: str) -> str:
 
     No more than that: compatibility forms (x² and x2), case (`Int` and `int`) and indentation do change questions.
     """
-    return unicodedata.normalize("NFC", text).replace("\r\n", "\n").replace("\r", "\n").strip()
+    composed = text if text.isascii() or _has_long_run(text) else unicodedata.normalize("NFC", text)
+    return composed.replace("\r\n", "\n").replace("\r", "\n").strip()
+
+
+def _has_long_run(text: str) -> bool:
+    """Of marks on one letter, as no language has them: to order them takes time as the square of their number."""
+    runs = groupby(map(unicodedata.combining, text), key=bool)
+    return any(marks and sum(1 for _ in run) > _MOST_MARKS for marks, run in runs)
 
 
 def context_digest(parts: Mapping[str, Any]) -> bytes:

@@ -1,0 +1,60 @@
+"""Guard of what stands for itself: quoted text, identifiers, paths, addresses, error codes, operators."""
+
+from __future__ import annotations
+
+import re
+
+from semantic_cache.guards.differing import differing
+from semantic_cache.guards.reading import Reading
+
+QUOTED = re.compile(r"""(?<![\w`])`([^`\n]{1,500})`|"([^"\n]{1,500})"|(?<!\w)'([^'\n]{1,500})'(?!\w)""")
+ADDRESS = re.compile(
+    r"(?:https?|ftp|file|s3)://[^\s<>\"']+|www\.[^\s<>\"']+|[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+"
+)
+PATH = re.compile(r"(?<![\w/\\])(?:~|\.{1,2}|[A-Za-z]:)?(?:[/\\][\w.@+-]+){1,32}[/\\]?")
+FILE = re.compile(r"(?<![\w.])[\w-]{1,64}(?:\.[A-Za-z]\w{1,9}){1,4}\b")
+SNAKE = re.compile(r"(?<!\w)_*[A-Za-z0-9]+(?:_+[A-Za-z0-9]+)+_*|(?<!\w)__?[A-Za-z]\w*")
+CAMEL = re.compile(r"(?<!\w)[a-z]+(?:[A-Z][a-z0-9]+)+(?!\w)|(?<!\w)(?:[A-Z][a-z0-9]+){2,}(?!\w)")
+CALL = re.compile(r"(?<!\w)[A-Za-z_]\w{0,63}\(\)?")
+FLAG = re.compile(r"(?<!\S)--?[A-Za-z][\w-]*")
+CODE = re.compile(r"(?<!\w)(?=[\w-]{0,30}\d)[A-Z][A-Z0-9]{1,30}(?:-[A-Z0-9]{1,30})*(?!\w)|0x[0-9a-fA-F]+")
+OPERATOR = re.compile(r"[=!<>+\-*/%&|^~]=|&&|\|\||<<|>>|\*\*|->|=>|::|<>|[<>=+*^|~&\\{}\[\]#@]")
+HINT = re.compile(r"""[^\w\s.,?!']|[\w.]\.\w|[_"]|[a-z][A-Z]|[A-Z][A-Z]*\d|(?<!\w)'|[A-Z][a-z]+[A-Z]""")
+"""What any of these begins with: most texts have none."""
+SINGLE_WORD = re.compile(r"[^\W\d_]+\Z")
+
+
+def code(asked: Reading, stored: Reading) -> str | None:
+    if not HINT.search(asked.text) and not HINT.search(stored.text):
+        return None
+    return (
+        differing("quotation", _quoted(asked, stored), _quoted(stored, asked))
+        or differing("identifier", _identifiers(asked, stored), _identifiers(stored, asked))
+        or differing("sign", OPERATOR.findall(_unmarked(asked)), OPERATOR.findall(_unmarked(stored)))
+    )
+
+
+def _quoted(reading: Reading, other: Reading) -> set[str]:
+    """But for what the other text says without quotes."""
+    said = " ".join(word.lower for word in other.words)
+    found = set()
+    for match in QUOTED.finditer(reading.text):
+        text = next(group for group in match.groups() if group is not None).strip()
+        bare = re.sub(r"[^\w\s']", "", text).lower()
+        if f" {bare} " not in f" {said} ":
+            found.add(text if match.group(1) else bare)
+    return found
+
+
+def _identifiers(reading: Reading, other: Reading) -> set[str]:
+    """A name of letters alone may be a brand: it is one of those that the other text has, in whatever letters."""
+    text = reading.text
+    found = set()
+    for pattern in (ADDRESS, PATH, FILE, SNAKE, CAMEL, CALL, FLAG, CODE):
+        found |= {match.group().rstrip(".,;") for match in pattern.finditer(text)}
+    return {name for name in found if not (SINGLE_WORD.match(name) and name.lower() in (other.lowers | other.joined))}
+
+
+def _unmarked(reading: Reading) -> str:
+    """Without the signs of lists and of prose."""
+    return re.sub(r"(?m)^\s*[-*#>+]+\s|(?<=\w)[-/&](?=\w)| [-&+/] ", " ", reading.text)

@@ -1,0 +1,151 @@
+"""A reading: one text as the guards see it, in words, and what is in it that they cannot read."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+from semantic_cache.guards.function_words import CONTRACTIONS, FUNCTION_WORDS, POLITE
+from semantic_cache.lexicon import lemma_of, lexicon
+
+LONGEST_CHARS = 1000
+"""Beyond it a text is not read: embedders cut it as well, and nobody asks the same in so many words."""
+
+WORD = re.compile(r"\d+(?:[.,:]\d+)*|[^\W\d_]+(?:'[^\W\d_]+)*")
+QUOTES = str.maketrans(dict(zip("\u2018\u2019\u02bc\u201c\u201d\u2013\u2014\u2026\u00a0", "'''\"\"--  ", strict=True)))
+SENTENCE_ENDS = ".?!:\n"
+
+
+class Word(NamedTuple):
+    text: str
+    """As written."""
+    lower: str
+    lemma: str
+    start: int
+    """Where it begins in `Reading.text`, in characters."""
+    opens: bool
+    """It begins a sentence, where a capital says nothing."""
+    is_number: bool
+    """In digits."""
+    is_function: bool
+
+
+@dataclass(frozen=True)
+class Reading:
+    text: str
+    """Composed, with plain quotes and dashes; empty when it is too long to be read."""
+    length: int
+    """In characters, of the text as it came."""
+
+    @cached_property
+    def words(self) -> tuple[Word, ...]:
+        """In order. Letters and digits written together are two words, contractions are what they stand for."""
+        found: list[Word] = []
+        end = 0
+        for match in WORD.finditer(self.text):
+            gap = self.text[end : match.start()]
+            opens = not found or (gap != " " and any(mark in gap for mark in SENTENCE_ENDS))
+            end = match.end()
+            found += _words(match.group(), match.start(), opens)
+        return tuple(found)
+
+    @cached_property
+    def lowers(self) -> frozenset[str]:
+        return frozenset(word.lower for word in self.words)
+
+    @cached_property
+    def lemmas(self) -> frozenset[str]:
+        return frozenset(word.lemma for word in self.words)
+
+    @cached_property
+    def forms(self) -> frozenset[str]:
+        """Both."""
+        return self.lowers | self.lemmas
+
+    @cached_property
+    def groups(self) -> frozenset[int]:
+        """Of words that can stand for one of these."""
+        known = lexicon()
+        return frozenset().union(*(known.groups(lemma) for lemma in self.lemmas))
+
+    @cached_property
+    def halves(self) -> dict[str, list[tuple[str, str]]]:
+        """Of each word: with its neighbours."""
+        found: dict[str, list[tuple[str, str]]] = {}
+        for one, other in zip(self.words, self.words[1:], strict=False):
+            for word in {one.lower, other.lower}:
+                found.setdefault(word, []).append((one.lower, other.lower))
+        return found
+
+    @cached_property
+    def joined(self) -> frozenset[str]:
+        """Neighbours, written as one."""
+        return frozenset(one.lower + other.lower for one, other in zip(self.words, self.words[1:], strict=False))
+
+    @cached_property
+    def content(self) -> tuple[Word, ...]:
+        """Words that carry meaning of their own: neither numbers nor function words."""
+        return tuple(word for word in self.words if not word.is_number and not word.is_function)
+
+    @cached_property
+    def capitals_mean(self) -> bool:
+        """Whether a capital sets a word apart: not in Titles, nor IN SHOUTING."""
+        letters = [word for word in self.words if not word.is_number]
+        capitals = sum(word.text[0].isupper() for word in letters)
+        return capitals <= max(2, 0.6 * len(letters))
+
+
+def read(text: str) -> Reading:
+    """Of any text. Takes time in proportion to its length, and little once it is too long."""
+    if len(text) > LONGEST_CHARS:
+        return Reading("", len(text))
+    return Reading(unicodedata.normalize("NFC", text).translate(QUOTES), len(text))
+
+
+def only_in(one: Reading, other: Reading) -> list[Word]:
+    """Content words of the first whose like is not in the second, written as one word or as two."""
+    known = lexicon()
+    return [
+        word
+        for word in one.content
+        if word.lower not in other.lowers
+        and word.lemma not in other.lemmas
+        and word.lower not in other.joined
+        and not _half(one, word, other)
+        and known.groups(word.lemma).isdisjoint(other.groups)
+    ]
+
+
+def _half(one: Reading, word: Word, other: Reading) -> bool:
+    """Whether the second text writes this word and its neighbour as one: `log in` and `login`."""
+    return any("".join(halves) in other.lowers for halves in one.halves.get(word.lower, ()))
+
+
+def _words(text: str, start: int, opens: bool) -> list[Word]:
+    lower = text.lower()
+    if lower in CONTRACTIONS:
+        parts = CONTRACTIONS[lower].split()
+    elif lower.endswith("'s"):
+        parts = [lower[:-2]]
+    else:
+        parts = [lower]
+    return [
+        Word(
+            text if len(parts) == 1 else part,
+            part,
+            lemma_of(part),
+            start,
+            opens and not place,
+            part[0].isdigit(),
+            part in FUNCTION_WORDS,
+        )
+        for place, part in enumerate(parts)
+    ]
+
+
+def spoken(reading: Reading) -> list[Word]:
+    """Words of content but for what is only polite; all of them where nothing else is said."""
+    return [word for word in reading.content if word.lower not in POLITE] or list(reading.content)

@@ -1,0 +1,113 @@
+"""LearnedThreshold: serves from the lowest score on that its labels prove safe, and goes on looking.
+
+Two things are promised. While what is asked, and how its answers turn out, come as if drawn from one distribution:
+with the stated confidence nothing is ever in force by which more than `max_wrong` of all answers would be wrong
+(see `bounds.py` and `error_budget.py`). And when that changes, little goes wrong unseen: of what would be served a
+share is explored, by a coin of our own, from which nobody can hide. It is so large that more than what is left of the
+budget would rarely go wrong before a find, and a find stops serving until as much was right as makes up for it.
+
+Of what was served only complaints count: no number of people who say that an answer was right lowers a threshold.
+"""
+
+from __future__ import annotations
+
+from math import inf, nan
+
+from semantic_cache.bounds import share_at_most
+from semantic_cache.certifier import Certified, Certifier, Choice, Ruling
+from semantic_cache.error_budget import ErrorBudget
+from semantic_cache.score_bins import bin_of, lowest_score
+
+_LABELS = 8  # after which the threshold is looked for again; wrong ones among what is served count at once
+_EXPLORED_ON_TRUST = 0.2  # so that four wrong answers are to be expected before one is found
+_PROMISING = 0.25  # share of wrong labels up to which a bin may come to be served
+
+
+class LearnedThreshold(Certifier):
+    """Its budget keeps what it has learned."""
+
+    def __init__(self, budget: ErrorBudget, category: str = "", trusted: float = inf) -> None:
+        """Of its own, or one that it shares with other categories.
+
+        From the score `trusted` on answers are served before anything is known of them, until one was wrong. One in
+        five is explored, so four wrong ones are to be expected before one is found, and it comes off the budget.
+        """
+        self._budget, self._trusted = budget, trusted
+        self._evidence = budget.evidence(category)
+
+    def choose(self, score: float) -> Ruling:
+        index, budget = bin_of(score), self._budget
+        budget.count()
+        self._evidence.bins.seen[index] += 1
+        if index >= self._evidence.end and not self._is_trusted(index, score):
+            chance = 1.0 if self._is_promising(index) else budget.explore
+            return Ruling(Choice.EXPLORE if budget.random() < chance else Choice.MISS)
+        chance = self._chance()
+        if index >= self._evidence.end:
+            chance = min(chance, _EXPLORED_ON_TRUST)
+        if budget.random() < chance:
+            return Ruling(Choice.EXPLORE, chance)
+        self._evidence.answers += 1
+        return Ruling(Choice.SERVE, chance)
+
+    def observe(self, score: float, right: bool, ruling: Ruling) -> None:
+        if right and ruling.choice is Choice.SERVE:
+            return
+        evidence, index = self._evidence, bin_of(score)
+        evidence.observed += 1
+        evidence.bins.label(index, right)
+        if not right and ruling.choice is Choice.EXPLORE and ruling.chance:
+            evidence.harm += (1 - ruling.chance) / ruling.chance
+        is_served = index < evidence.end
+        if is_served and evidence.watch.observe(right, self._usual()):
+            self._budget.forget(evidence)
+        if (is_served and not right) or evidence.observed % _LABELS == 0:
+            self._budget.spend()
+
+    def calibrate(self, score: float, right: bool) -> None:
+        """A label from before, or from elsewhere: of a neighbour like those to come, that `choose` never saw."""
+        self._budget.count()
+        self._evidence.bins.seen[bin_of(score)] += 1
+        self.observe(score, right, Ruling(Choice.EXPLORE))
+
+    def count_exact(self) -> None:
+        self._budget.count()
+        self._evidence.exact += 1
+        self._evidence.answers += 1
+
+    @property
+    def certified(self) -> Certified:
+        evidence = self._evidence
+        if not evidence.end or self._chance() >= 1:
+            trusted = self._trusted if self._is_trusted(bin_of(self._trusted), self._trusted) else inf
+            return Certified(trusted, nan, 1.0, nan, evidence.observed)
+        bins, end = evidence.bins, evidence.end
+        labels, wrong = sum(bins.labels[:end]), sum(bins.wrong[:end])
+        seen = sum(bins.seen[:end]) * self._budget.scale(evidence)
+        semantic = seen / (seen + evidence.exact)
+        return Certified(
+            threshold=lowest_score(end - 1),
+            wrong=wrong / labels * semantic,
+            wrong_at_most=share_at_most(wrong, labels, self._budget.doubt) * semantic,
+            semantic_wrong=wrong / labels,
+            observed=evidence.observed,
+        )
+
+    def _chance(self) -> float:
+        return 1.0 if self._evidence.watch.suspicious else self._budget.chance()
+
+    def _usual(self) -> float:
+        """Share of wrong labels among what is served, at which nobody needs to worry."""
+        bins, end = self._evidence.bins, self._evidence.end
+        return max(self._budget.max_wrong, 2 * (sum(bins.wrong[:end]) + 0.5) / (sum(bins.labels[:end]) + 1))
+
+    def _is_trusted(self, index: int, score: float) -> bool:
+        """Nothing that scored as high was ever wrong, and the budget can bear to learn otherwise."""
+        at_stake = (1 - _EXPLORED_ON_TRUST) / _EXPLORED_ON_TRUST
+        return (
+            score >= self._trusted and not any(self._evidence.bins.wrong[: index + 1]) and self._budget.left >= at_stake
+        )
+
+    def _is_promising(self, index: int) -> bool:
+        bins = self._evidence.bins
+        return bins.wrong[index] <= _PROMISING * (bins.labels[index] + 4)
