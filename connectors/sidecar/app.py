@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
+from connectors.proxy import answer_routes
+from connectors.proxy import routes as proxy_routes
 from connectors.sidecar import (
     entry_routes,
     frame_routes,
@@ -49,9 +51,11 @@ def create_app(context: Context) -> FastAPI:
     for routes in (  # looked through one by one: the most asked first
         frame_routes,
         prompt_routes,
+        proxy_routes,
         *operations,
         holding_routes,
         transfer_routes,
+        answer_routes,
         entry_routes,
         profile_routes,
         page_routes,

@@ -14,6 +14,7 @@ from fastapi.security import HTTPBearer
 from fastapi.security.utils import get_authorization_scheme_param
 from starlette.requests import ClientDisconnect
 
+from connectors.proxy.front import Front
 from connectors.sidecar.callers import Caller, Tokens
 from connectors.sidecar.history import History
 from connectors.sidecar.limits import Bodies, Rates
@@ -47,6 +48,8 @@ class Context:
     archives: Bodies = field(default_factory=lambda: Bodies(_MOST_ARCHIVE_BYTES, _MOST_ARCHIVE_BYTES))
     """Room for what is imported, which goes to a file."""
     walks: Walks = field(default_factory=Walks)
+    front: Front | None = None
+    """Answers an OpenAI client's requests; without an upstream there is none."""
     begun_s: float = field(default_factory=time.monotonic)
     history: History = field(init=False)
 

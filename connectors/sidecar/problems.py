@@ -21,6 +21,8 @@ CODES: Mapping[str, tuple[int, str]] = {
     "unauthorized": (401, "a token is needed, and none was given or it is not known"),
     "forbidden": (403, "this token does not allow that"),
     "not-found": (404, "nothing of that name is held"),
+    "no-upstream": (404, "this service is no proxy: it was given no upstream"),
+    "no-cache": (404, "this service keeps no answers"),
     "method-not-allowed": (405, "this address does not take that method"),
     "timeout": (408, "the request did not come within its time"),
     "out-of-service": (410, "the frame was damaged, and taken out of service"),
@@ -33,9 +35,12 @@ CODES: Mapping[str, tuple[int, str]] = {
     "too-many-requests": (429, "too many requests: come back later"),
     "head-too-large": (431, "the request's head is longer than this service takes"),
     "internal": (500, "something went wrong here: the log has it, under the request's id"),
+    "upstream-failed": (502, "the upstream did not answer, or not to the end"),
     "unavailable": (503, "the store cannot do that now"),
     "busy": (503, "too much is under way"),
     "draining": (503, "the service is about to end"),
+    "upstream-timeout": (504, "the upstream did not answer in time"),
+    "not-cached": (504, "no answer is held, and none was to be computed"),
     "no-room": (507, "the store did not take it: it does not fit, or no tier works"),
 }
 """Every code there is: its HTTP status and what it means."""

@@ -11,6 +11,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from connectors.proxy.front import ANSWERED
 from connectors.sidecar.context import Context
 from connectors.sidecar.history import size_of
 from connectors.sidecar.reports import RUNGS
@@ -71,6 +72,7 @@ class _Counted:
         yield from self._of_service()
         yield from self._of_tiers()
         yield from self._of_engines()
+        yield from self._of_proxy()
 
     def _of_service(self) -> Iterator[Metric]:
         service = self._context.service
@@ -124,3 +126,21 @@ class _Counted:
         for name in NAMES:
             events.add_metric([name], sum(counts[name] for counts in sums.values()))
         yield from (tokens, spent, events)
+
+    def _of_proxy(self) -> Iterator[Metric]:
+        front = self._context.front
+        if front is None:
+            return
+        answers = CounterMetricFamily(
+            "kvstore_proxy_answers",
+            "answers to OpenAI clients: held (exact, semantic), computed (miss, bypass) or shared with another",
+            labels=["from"],
+        )
+        for name in ANSWERED:
+            answers.add_metric([name], front.counts[name])
+        yield answers
+        for name, said in (
+            ("not_kept", "answers that were not whole, or are not to be given again"),
+            ("cache_unavailable", "times that the cache of answers could not be asked"),
+        ):
+            yield CounterMetricFamily(f"kvstore_proxy_{name}", said, front.counts[name])

@@ -79,8 +79,8 @@ class Protocol(HttpToolsProtocol):
             self._refuse(Problem("head-too-large", f"the request's head has more than {_MOST_HEAD_BYTES} bytes"))
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """True: what is under way is still answered."""
-        if self._in_body or not self._is_answering():
+        """True: what is under way is still answered, unless it is said to end with its caller."""
+        if self._in_body or not self._is_answering() or self.scope["state"].get("ends_with_its_caller"):
             return False
         self.cycle.keep_alive = False
         return True

@@ -76,6 +76,8 @@ class Server(uvicorn.Server):
                     missing_ok=True
                 )  # while it is ours: the next one may be there soon
         await super().shutdown(sockets)
+        if self._context.front is not None:
+            await self._context.front.close()
 
 
 def listen(address: Address, has_tokens: bool) -> list[socket.socket]:

@@ -99,7 +99,7 @@ def test_relative_path_is_seen_from_the_file_or_from_the_working_directory(nowhe
     [
         ("[memroy]\ncapacity_bytes = 1", "did you mean memory?"),
         ("[memory]\ncapacity_byte = 1", "did you mean memory.capacity_bytes?"),
-        ("tenant = 'a'", "there are: device, disk, memory, quotas, shared, sidecar, staging, store, tokens"),
+        ("tenant = 'a'", "there are: device, disk, memory, proxy, quotas, semantic, shared, sidecar, "),
         ("memory = 5", "[memory] is not a table"),
     ],
 )
@@ -316,3 +316,28 @@ def test_what_lies_in_shared_memory_is_there_for_the_next_process(nowhere: Path)
             match = store.match(store.identity(SPEC), list(range(8)))
             assert match.tiers == ("shared", "shared")
             assert bits(store.load(match)) == bits(kv_of_any_bits(SPEC, 8))
+
+
+def test_a_proxy_is_set_by_its_table(tmp_path):
+    file = tmp_path / "a.toml"
+    lines = "[proxy]", 'upstream = "http://localhost:8000/v1/"', "keep_cut_off = true", 'max_request_bytes = "1MiB"'
+    file.write_text("\n".join(lines))
+    proxy = load_settings(file, {"KVSTORE_PROXY_ASK_USAGE": "false", "KVSTORE_PROXY_KEY": "sk-1"}).proxy
+    assert (proxy.upstream, proxy.keep_cut_off, proxy.ask_usage) == ("http://localhost:8000/v1", True, False)
+    assert (proxy.key, proxy.max_request_bytes, proxy.forward_authorization) == ("sk-1", 1 << 20, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("UPSTREAM", "localhost:8000"),
+        ("UPSTREAM", "unix:/run/upstream"),
+        ("UPSTREAM", "http://a\r\nb"),
+        ("KEY", "sk\n1"),
+        ("ASK_USAGE", "yes"),
+        ("TIMEOUT_S", "0"),
+    ],
+)
+def test_a_proxys_settings_are_checked(name, value):
+    with pytest.raises(InvalidRequest, match=f"proxy.{name.lower()}"):
+        load_settings(environ={f"KVSTORE_PROXY_{name}": value})

@@ -9,8 +9,8 @@ CLOSE, HANG = "close", "hang"
 
 
 def answer(body=b"", status="200 OK", kind="application/octet-stream", length=None, **headers):
-    """An HTTP answer; `length` is what it says of itself, where that is not the truth."""
-    named = {"Content-Type": kind, "Content-Length": len(body) if length is None else length}
+    """An HTTP answer, the last of its connection; `length` is what it says of itself, where that is not the truth."""
+    named = {"Content-Type": kind, "Content-Length": len(body) if length is None else length, "Connection": "close"}
     named |= {name.replace("_", "-"): value for name, value in headers.items()}
     lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in named.items()), "", ""]
     return "\r\n".join(lines).encode() + body

@@ -1,0 +1,167 @@
+"""The semantic cache that the settings describe, open: what `kvstore serve` answers from."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from connectors.category_file import CategoryFile
+from connectors.proxy.answer_cache import Answering, CategoryLine
+from connectors.proxy.sameness import same_in_other_words
+from connectors.setting_tables import SemanticSettings
+from kvstore import KVCacheError
+from semantic_cache.answers import open_answers
+from semantic_cache.budgets import Budgets, read_learned, write_learned
+from semantic_cache.cache import SemanticCache
+from semantic_cache.category import Category
+from semantic_cache.certifiers import Certifiers
+from semantic_cache.classifier import ExampleClassifier
+from semantic_cache.embedder import Embedder
+from semantic_cache.judge import CosineJudge, Judge
+from semantic_cache.learned_judge import GuardedJudge, LearnedJudge, open_judge
+from semantic_cache.load import LoadFactor, LoadTargets
+from semantic_cache.looks import Looks
+from semantic_cache.policy import Policy
+from semantic_cache.quota import Quotas
+from semantic_cache.seeing_embedder import SeeingEmbedder
+from semantic_cache.shelf import Shelf
+from semantic_cache.shipped import SHIPPED
+
+_LEARNED = "learned.json"
+_TIDY_EVERY_S = 60.0
+_log = logging.getLogger(__name__)
+
+
+@contextmanager
+def open_answering(semantic: SemanticSettings) -> Iterator[Answering]:
+    """Until the `with` is left. One process has the directory open.
+
+    Raises TierUnavailable when it cannot be opened, InvalidRequest for a broken file of categories, and MissingModel
+    when the embedder's model is not installed.
+    """
+    embedder, judge = _embedder_and_judge(semantic)
+    with ExitStack() as stack:
+        answers = open_answers(semantic.path, embedder.fingerprint, embedder.dimension, embedder.embed)
+        stack.enter_context(answers)
+        policies = _Policies(embedder)
+        if semantic.categories:
+            file = CategoryFile(Path(semantic.categories), policies.take)
+            file.load()
+            file.start()
+            stack.callback(file.close)
+        else:
+            policies.take(SHIPPED)
+        budgets = Budgets(f"{judge.fingerprint}, {embedder.fingerprint}", _trusting(policies.stored, judge))
+        read_learned(semantic.path / _LEARNED, budgets)
+        quotas = Quotas(
+            semantic.capacity_entries, semantic.capacity_bytes, lambda category: policies.stored(category).quota
+        )
+        load = LoadFactor(LoadTargets(semantic.target_latency_s, semantic.target_calls))
+        shelf = Shelf(answers.documents, answers.index, quotas)
+        certifiers = Certifiers(budgets.certifier)
+        cache = SemanticCache(shelf, embedder, judge, lambda: policies.in_effect, certifiers, lambda: load.value)
+        stack.callback(_Tidying(cache, semantic.path / _LEARNED, budgets).close)
+        same = same_in_other_words(embedder, judge)
+        yield Answering(cache, answers.documents, load, lambda: _lines(cache), same, cache.alike)
+
+
+def _trusting(stored: Callable[[str], Category], judge: Judge) -> Callable[[str], Category]:
+    """The categories, of which only the learned judge's scores are trusted before they are known."""
+    if isinstance(judge, LearnedJudge):
+        return stored
+    return lambda name: replace(stored(name), trusted=math.inf)
+
+
+class _Policies:
+    """The policy in effect, which another takes the place of when the categories change."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self._embedder = embedder
+        self.in_effect = Policy(SHIPPED)
+
+    def take(self, categories: Sequence[Category]) -> None:
+        """Raises TierUnavailable when the embedder cannot be asked for the examples' vectors."""
+        examples = {category.name: category.examples for category in categories}
+        self.in_effect = Policy(categories, ExampleClassifier.learned(examples, self._embedder))
+
+    def stored(self, category: str) -> Category:
+        return self.in_effect.stored(category)
+
+
+class _Tidying:
+    """Forgets what is too old, and keeps what was learned: once a minute, and at the end."""
+
+    def __init__(self, cache: SemanticCache, learned_in: Path, budgets: Budgets) -> None:
+        self._cache, self._learned_in, self._budgets = cache, learned_in, budgets
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._go_on, name="tidying", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._stopped.set()
+        self._thread.join()
+        self._tidy()
+
+    def _go_on(self) -> None:
+        while not self._stopped.wait(_TIDY_EVERY_S):
+            self._tidy()
+
+    def _tidy(self) -> None:
+        write_learned(self._learned_in, self._cache.certifiers.between(self._budgets.to_json))
+        try:
+            self._cache.drop_expired()
+        except KVCacheError as error:
+            _log.warning("what is too old stays for now: %s", error)
+
+
+def _embedder_and_judge(semantic: SemanticSettings) -> tuple[Embedder, Judge]:
+    """What the setting names. Imports what it takes."""
+    if semantic.embedder == "minilm":
+        from semantic_cache.onnx_embedder import open_embedder
+
+        minilm = open_embedder(semantic.path / "model")
+        looks = Looks(minilm.look)
+        return SeeingEmbedder(minilm, looks), open_judge(looks.look, minilm.fingerprint)
+    embedder: Embedder
+    if semantic.embedder == "lexical":
+        from semantic_cache.lexical_embedder import LexicalEmbedder
+
+        embedder = LexicalEmbedder()
+    else:
+        from connectors.embedding_endpoint import EndpointEmbedder
+
+        embedder = EndpointEmbedder(
+            semantic.embedder, semantic.embedder_model, semantic.embedder_dimension, semantic.embedder_key
+        )
+    return embedder, GuardedJudge(CosineJudge(embedder.fingerprint))
+
+
+def _lines(cache: SemanticCache) -> list[CategoryLine]:
+    """Of every category, for people."""
+    return [_line(cache, name) for name in cache.policy().categories]
+
+
+def _line(cache: SemanticCache, category: str) -> CategoryLine:
+    counted, certified = cache.statistics.of(category), cache.certifiers.certified(category)
+    serves = math.isfinite(certified.threshold)
+    return CategoryLine(
+        category,
+        counted.hits_exact,
+        counted.hits_semantic,
+        counted.misses + counted.not_searched,
+        counted.explored,
+        counted.barred,
+        counted.entries,
+        counted.size_bytes,
+        counted.oldest_at_s,
+        counted.newest_at_s,
+        certified.threshold if serves else None,
+        certified.wrong if serves else None,
+        certified.wrong_at_most if serves else None,
+        certified.observed,
+    )
