@@ -150,7 +150,7 @@ class Connection:
         if code in ("unauthorized", "forbidden"):
             return InvalidRequest(
                 f"the sidecar at {self.url} refuses: {detail}. Set sidecar.token to the token that it has for the "
-                "tenant store.tenant"
+                "tenant store.tenant; what is of all tenants takes the admin's"
             )
         if code in _MAKES_NO_SENSE:
             return InvalidRequest(f"the sidecar at {self.url} refuses: {detail}")

@@ -8,6 +8,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from connectors.cli.answers import answers
 from connectors.cli.calibrate import calibrate
 from connectors.cli.config import config
 from connectors.cli.demo import demo
@@ -46,7 +47,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help=(
         "Looks after a store of KV caches: what it holds, what that costs, whether it is whole.\n\n"
-        "Everything works offline on a store directory. Looking works while an engine is writing it too; "
+        "Everything works offline on a store directory, but for `answers`, which asks a running service. "
+        "Looking works while an engine is writing it too; "
         "`evict`, `pin`, `unpin`, `import` and `verify --repair` need it to stop. "
         "Which directory: --store, else store.path of the settings (see `kvstore config`)."
     ),
@@ -68,3 +70,4 @@ app.command("import")(import_chunks)
 app.command("calibrate")(calibrate)
 app.command("gate")(gate)
 app.command("warm")(warm)
+app.add_typer(answers, name="answers")

@@ -126,6 +126,7 @@ class StatusAnswer(BaseModel):
     waiting_bytes: int = Field(description="Of frames that are not below the fastest tier yet.")
     leases: int
     counters: dict[str, int]
+    keeps_answers: bool = Field(description="It is a proxy that answers from a cache: see /v1/categories.")
     history: HistoryBody | None = Field(description="Null where it was not asked for.")
 
 

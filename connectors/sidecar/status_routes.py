@@ -44,6 +44,7 @@ def _status(context: Context, with_history: bool) -> StatusAnswer:
         waiting_bytes=service.behind.waiting_bytes,
         leases=len(service.leases),
         counters=service.metrics.snapshot(),
+        keeps_answers=context.front is not None and context.front.answering is not None,
         history=history_body(context.history.samples()) if with_history else None,
     )
 

@@ -1,5 +1,6 @@
 // The page: looks at the service again and again, and shows what it says.
 
+import { answers } from "./answers.js";
 import { element, fill } from "./dom.js";
 import { figures } from "./figures.js";
 import { NONE_HELD, NONE_LOADED, damage, prefixes } from "./holdings.js";
@@ -28,6 +29,7 @@ const OTHERS = [
   prefixesBy("bytes", "biggest", "Biggest prefixes", NONE_HELD),
   { path: "v1/quarantined", views: ["damage"], show: (found) => fill(part("damage"), ...damage(found, corrupt)), due_ms: 0 },
 ];
+const ANSWERS = { path: "v1/categories", views: ["answers"], show: showAnswers, walks: true, due_ms: 0 }; // a proxy's
 
 function prefixesBy(by, view, label, none) {
   const show = (found) => fill(part(view), ...prefixes(label, found, none));
@@ -41,6 +43,11 @@ function showStatus(status) {
   fill(part("figures"), ...figures(status));
   fill(part("tiers"), ...tierBars(status.tiers));
   traffic.show(status.history);
+  part("answers-card").hidden = !status.keeps_answers;
+}
+
+function showAnswers({ categories }) {
+  fill(part("answers"), ...answers(categories));
 }
 
 function showReports(reports) {
@@ -54,7 +61,8 @@ async function look() {
     const isFirst = part("board").hidden;
     await lookAt(STATUS);
     if (isFirst) search.run();
-    const failed = (await Promise.allSettled(OTHERS.map(lookAt))).find(({ status }) => status === "rejected");
+    const others = part("answers-card").hidden ? OTHERS : [...OTHERS, ANSWERS];
+    const failed = (await Promise.allSettled(others.map(lookAt))).find(({ status }) => status === "rejected");
     if (failed) throw failed.reason;
     part("updated").textContent = clock(Date.now() / 1000);
     tell(ticker.isPaused ? "paused" : "live");

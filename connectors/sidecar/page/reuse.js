@@ -1,6 +1,7 @@
 // Reuse: how many prompt tokens came from the store and how many were computed, of each model, as engines report it.
 
-import { code, drawn, element, empty, named } from "./dom.js";
+import { code, element, empty, named } from "./dom.js";
+import { shares } from "./shares.js";
 import { modelName, table, tenantName } from "./table.js";
 import { age, count, percent } from "./units.js";
 
@@ -16,7 +17,8 @@ export function reuse({ models }) {
   if (!models.length) return [empty("Shown as soon as an engine reports how many tokens it loaded and computed.")];
   const all = added(models.map((model) => model.rungs));
   const most = models.toSorted((a, b) => promptTokens(b.rungs) - promptTokens(a.rungs));
-  return [bar(all), legend(all), table("Reuse by model", COLUMNS, most)];
+  const parts = RUNGS.map(([title, rung]) => [title, all[rung]]);
+  return [...shares("Of all prompt tokens", "tokens", parts), table("Reuse by model", COLUMNS, most)];
 }
 
 const COLUMNS = [
@@ -32,30 +34,6 @@ function added(all) {
 
 function promptTokens(rungs) {
   return RUNGS.reduce((sum, [, rung]) => sum + rungs[rung], 0);
-}
-
-function bar(rungs) {
-  const total = promptTokens(rungs);
-  let before = 0;
-  const parts = RUNGS.map(([, rung], index) => {
-    const share = total ? (100 * rungs[rung]) / total : 0;
-    const part = { class: `part kind-${index}`, x: `${before.toFixed(2)}%`, width: `${share.toFixed(2)}%`, height: "100%" };
-    before += share;
-    return drawn("rect", part);
-  });
-  const said = RUNGS.map(([title, rung]) => `${title} ${percent(rungs[rung], total)}`).join(", ");
-  const whole = drawn("rect", { class: "whole", width: "100%", height: "100%" });
-  return drawn("svg", { class: "bar", role: "img", "aria-label": `Of all prompt tokens: ${said}` }, whole, ...parts);
-}
-
-function legend(rungs) {
-  const names = RUNGS.map(([title, rung], index) => {
-    const square = drawn("rect", { class: `part kind-${index}`, width: 10, height: 10 });
-    const swatch = drawn("svg", { width: 10, height: 10, "aria-hidden": "true" }, square);
-    const share = element("b", {}, percent(rungs[rung], promptTokens(rungs)));
-    return element("li", {}, swatch, element("span", {}, title), share, `${count(rungs[rung])} tokens`);
-  });
-  return element("ul", { class: "legend" }, ...names);
 }
 
 /** Who reports, what each loaded, and when it was last heard of. */
