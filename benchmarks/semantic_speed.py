@@ -1,0 +1,189 @@
+"""How long lookups and inserts take by the number of entries, what an entry costs in memory, and a restart."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.call_times import CallTimes
+from benchmarks.report import Check, at_least, at_most
+from benchmarks.semantic_ours import Clock, cache_of, example_texts, fixed, judge_of, shipped_policy
+from benchmarks.semantic_peer import GPTCache
+from benchmarks.semantic_vectors import TableEmbedder, near_copies
+from semantic_cache.answers import Answers, open_answers
+from semantic_cache.cache import SemanticCache
+from semantic_cache.embedder import Embedder
+from semantic_cache.judge import CosineJudge, Judge
+from semantic_cache.learned_judge import GuardedJudge
+from semantic_cache.onnx_embedder import OnnxEmbedder
+from semantic_cache.query import Query
+
+_CATEGORY = "support"
+_POLITE = ("please", "thanks", "thank you", "cheers", "kindly", "hello", "hi", "many thanks", "again", "now")
+_ANSWER = b"x" * 1000
+_LOOKUPS, _WARM_UP, _RECALLS = 2000, 200, 300
+
+
+class Filled:
+    """A cache with so many entries in a directory, of which most are near copies of those that were embedded."""
+
+    def __init__(self, answers: Answers, entries: TableEmbedder, policy_of: TableEmbedder) -> None:
+        self.answers, self._entries = answers, entries
+        policy, certifiers = shipped_policy(policy_of), fixed()
+        self._make: Callable[[Embedder, Judge], SemanticCache] = lambda embedder, judge: cache_of(
+            answers.documents, answers.index, embedder, judge, policy, certifiers, Clock()
+        )
+
+    def fill(self) -> CallTimes:
+        """The background builds its graph meanwhile, of which the time is not the call's."""
+        times, cache = CallTimes(), self._make(self._entries, CosineJudge(self._entries.fingerprint))
+        for text in self._entries.texts:
+            with times.call(time.thread_time):
+                cache.add(Query(text, category=_CATEGORY), _ANSWER, "", 1.0)
+        self.answers.settled()
+        return times
+
+    def find(self, embedder: Embedder, judge: Judge, texts: Sequence[str]) -> CallTimes:
+        times, cache = CallTimes(), self._make(embedder, judge)
+        for text in texts[:_WARM_UP]:
+            cache.find(Query(text, category=_CATEGORY))
+        for text in texts[_WARM_UP:]:
+            with times.call():
+                cache.find(Query(text, category=_CATEGORY))
+        return times
+
+    def find_again(self, embedder: Embedder, judge: Judge, texts: Sequence[str]) -> CallTimes:
+        """When the judge has looked at all of them once, so that what is timed has no embedding in it."""
+        self.find(embedder, judge, texts)
+        return self.find(embedder, judge, texts)
+
+    def search(self, asked: TableEmbedder) -> CallTimes:
+        """The index alone."""
+        times, partition = CallTimes(), Query("").partition
+        for vector in asked.vectors:
+            with times.call():
+                self.answers.index.search(partition, vector, 5)
+        return times
+
+    def recall(self, asked: TableEmbedder) -> float:
+        """Share of lookups whose first neighbour is the nearest there is."""
+        partition, found = Query("").partition, 0
+        for vector in asked.vectors[:_RECALLS]:
+            nearest = self.answers.index.search(partition, vector, 1)[0]
+            document = self.answers.documents.get(nearest.id)
+            best = int((self._entries.vectors @ vector).argmax())
+            found += document is not None and document.query.text == self._entries.texts[best]
+        return found / len(asked.vectors[:_RECALLS])
+
+
+def speed_tables(
+    counts: Sequence[int], table: TableEmbedder, model: OnnxEmbedder, directory: Path
+) -> tuple[list[dict[str, Any]], list[Check]]:
+    """Of each number of entries; `model` is the embedder that the table is of."""
+    rows, checks = list[dict[str, Any]](), list[Check]()
+    for count in counts:
+        entries, asked = _entries(table, count), _asked(table)
+        place = directory / str(count)
+        with open_answers(place, table.fingerprint, table.dimension) as answers:
+            filled = Filled(answers, entries, table)
+            inserts = filled.fill()
+            found = filled.find(asked, GuardedJudge(CosineJudge(table.fingerprint)), asked.texts)
+            judged = asked.texts[: len(asked.texts) // 4]
+            ways = {
+                "insert": inserts,
+                "search alone": filled.search(asked),
+                "lookup, guards alone": found,
+                "lookup": filled.find_again(asked, judge_of(model), judged),
+                "lookup with the embedding": filled.find(model, judge_of(model), judged),
+            }
+            recall = filled.recall(asked)
+        rows += [
+            {"corpus": "speed, one thread", "entries": count, "what": what, **times.percentiles()}
+            for what, times in ways.items()
+        ]
+        restarted = _restarted(place, table, asked)
+        rows.append({"corpus": "restart and memory", "entries": count, "recall_at_1": recall, **restarted})
+        checks += _checks(count, found, recall, restarted)
+    return rows, checks
+
+
+def beside_peer(
+    table: TableEmbedder, model: OnnxEmbedder, peer: GPTCache, directory: Path, count: int, lookups: int
+) -> tuple[list[dict[str, Any]], list[Check]]:
+    """The same texts put, and the same asked, of both."""
+    examples = set(example_texts())  # which the policy has looked at
+    own = [text for text in table.texts if text not in examples]
+    stored, asked = own[:count], own[count : count + lookups + _WARM_UP]
+    entries = TableEmbedder(stored, table.embed(stored), table.fingerprint)
+    with open_answers(directory / "beside", table.fingerprint, table.dimension) as answers:
+        filled = Filled(answers, entries, table)
+        ours = {
+            "put": filled.fill(),
+            "get": filled.find_again(table, judge_of(model), asked),
+            "get with the embedding": filled.find(model, judge_of(model), asked),
+        }
+    said = peer.ask("speed", stored=stored, asked=asked[_WARM_UP:])
+    theirs = {what: CallTimes(**times) for what, times in said.items()}
+    rows, checks = list[dict[str, Any]](), list[Check]()
+    for what, bar in {"put": 0.0, "get": 10.0, "get with the embedding": 2.5}.items():
+        mine, others = ours[what].percentiles(), theirs[what].percentiles()
+        for who, numbers in {"ours": mine, "GPTCache": others}.items():
+            rows.append({"corpus": f"{count} entries, beside GPTCache", "what": what, "who": who, **numbers})
+        if bar:
+            checks.append(
+                at_least(f"{what}: GPTCache's CPU time, of ours", others["cpu_p50_ms"] / mine["cpu_p50_ms"], bar)
+            )
+    return rows, checks
+
+
+def _entries(table: TableEmbedder, count: int) -> TableEmbedder:
+    vectors, texts = near_copies(table.vectors, count), table.texts
+    return TableEmbedder([_said(texts, row) for row in range(count)], vectors, table.fingerprint)
+
+
+def _asked(table: TableEmbedder) -> TableEmbedder:
+    """Paraphrases of what is held, as far as vectors go."""
+    rows = np.random.default_rng(1).permutation(len(table.texts))[: _LOOKUPS + _WARM_UP]
+    copies = near_copies(table.vectors[rows], 2 * len(rows), seed=2)[len(rows) :]
+    return TableEmbedder([f"{table.texts[row]} by the way" for row in rows], copies, table.fingerprint)
+
+
+def _said(texts: Sequence[str], row: int) -> str:
+    """The text of this row, or, beyond the last, one of them in yet other words."""
+    turn, place = divmod(row, len(texts))
+    words = []
+    while turn:
+        turn, word = divmod(turn - 1, len(_POLITE))
+        words.append(_POLITE[word])
+    return " ".join([texts[place], *words])
+
+
+def _restarted(directory: Path, table: TableEmbedder, asked: TableEmbedder) -> dict[str, float]:
+    """In a process that has nothing of it yet."""
+    np.save(directory / "asked.npy", asked.vectors[0])
+    command = [sys.executable, "-m", "benchmarks.semantic_restart", str(directory), table.fingerprint]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    restarted: dict[str, float] = json.loads(done.stdout)
+    return restarted
+
+
+def _checks(count: int, found: CallTimes, recall: float, restarted: dict[str, float]) -> list[Check]:
+    numbers = found.percentiles()
+    if count == 10**5:
+        return [
+            at_most("lookup with guards among 1e5, p50 ms of CPU", numbers["cpu_p50_ms"], 0.35),
+            at_most("1e5 entries, seconds until the first answer after a restart", restarted["first_answer_s"], 1.0),
+        ]
+    if count == 10**6:
+        return [
+            at_most("lookup with guards among 1e6, p99 ms of CPU", numbers["cpu_p99_ms"], 0.6),
+            at_least("recall of the nearest among 1e6", recall, 0.96),
+        ]
+    return []
