@@ -1,1 +1,1 @@
-"""Reuse of answers: the same question, asked again in other words. Empty until it works."""
+"""Reuse of answers: the same question, asked again, in the same words or in others (`cache.py`)."""
