@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from connectors.category_file import CategoryFile
+from connectors.embedding_endpoint import EndpointEmbedder
 from connectors.proxy.answer_cache import Answering, CategoryLine
 from connectors.proxy.sameness import same_in_other_words
 from connectors.setting_tables import SemanticSettings
@@ -24,8 +25,10 @@ from semantic_cache.classifier import ExampleClassifier
 from semantic_cache.embedder import Embedder
 from semantic_cache.judge import CosineJudge, Judge
 from semantic_cache.learned_judge import GuardedJudge, LearnedJudge, open_judge
+from semantic_cache.lexical_embedder import LexicalEmbedder
 from semantic_cache.load import LoadFactor, LoadTargets
 from semantic_cache.looks import Looks
+from semantic_cache.onnx_embedder import open_embedder
 from semantic_cache.policy import Policy
 from semantic_cache.quota import Quotas
 from semantic_cache.seeing_embedder import SeeingEmbedder
@@ -120,21 +123,15 @@ class _Tidying:
 
 
 def _embedder_and_judge(semantic: SemanticSettings) -> tuple[Embedder, Judge]:
-    """What the setting names. Imports what it takes."""
+    """What the setting names."""
     if semantic.embedder == "minilm":
-        from semantic_cache.onnx_embedder import open_embedder
-
         minilm = open_embedder(semantic.path / "model")
         looks = Looks(minilm.look)
         return SeeingEmbedder(minilm, looks), open_judge(looks.look, minilm.fingerprint)
     embedder: Embedder
     if semantic.embedder == "lexical":
-        from semantic_cache.lexical_embedder import LexicalEmbedder
-
         embedder = LexicalEmbedder()
     else:
-        from connectors.embedding_endpoint import EndpointEmbedder
-
         embedder = EndpointEmbedder(
             semantic.embedder, semantic.embedder_model, semantic.embedder_dimension, semantic.embedder_key
         )

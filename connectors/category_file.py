@@ -12,18 +12,18 @@ examples = ["How long do I boil an egg?", "What can replace butter?"]
 
 from __future__ import annotations
 
-import difflib
 import logging
 import math
 import threading
 import tomllib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 from connectors.duration import parse_duration
+from connectors.nearest import nearest_of
 from connectors.setting_values import READERS
 from kvstore import InvalidRequest, KVCacheError
 from semantic_cache.category import Category, Guards, Mode, Rule
@@ -50,7 +50,9 @@ def parse_categories(file: bytes, origin: str) -> tuple[Category, ...]:
     except (ValueError, RecursionError) as error:
         raise InvalidRequest(f"{origin} cannot be read: {error}") from error
     for table in tables.keys() - {TABLE} - _SETTINGS:
-        raise InvalidRequest(f"{origin}: [{table}] is not a table that is known{_nearest(table, {TABLE, *_SETTINGS})}")
+        raise InvalidRequest(
+            f"{origin}: [{table}] is not a table that is known{nearest_of(table, {TABLE, *_SETTINGS})}"
+        )
     return categories_of(tables.get(TABLE, {}), origin)
 
 
@@ -70,14 +72,14 @@ def _category(name: str, table: object, shipped: Mapping[str, Category], origin:
     if not isinstance(table, dict):
         raise InvalidRequest(f"{where} is {table!r} (from {origin}); allowed is a table of its settings")
     if name not in shipped and "description" not in table:
-        nearest = _nearest(name, shipped)
+        nearest = nearest_of(name, shipped)
         raise InvalidRequest(
             f"{origin}: [{where}] changes no category that is there{nearest}. A new one has a description"
         )
     values = {}
     for key, value in table.items():
         if key not in _READERS:
-            raise InvalidRequest(f"{origin}: {where}.{key} is not a setting{_nearest(key, _READERS)}")
+            raise InvalidRequest(f"{origin}: {where}.{key} is not a setting{nearest_of(key, _READERS)}")
         values[key] = _read(key, value, where, origin)
     try:
         return replace(shipped[name], **values) if name in shipped else Category(name, **values)
@@ -91,11 +93,6 @@ def _read(key: str, value: object, where: str, origin: str) -> Any:
         return parse(value)
     except (ValueError, OverflowError) as error:
         raise InvalidRequest(f"{where}.{key} is {value!r:.200} (from {origin}); allowed is {allowed}") from error
-
-
-def _nearest(name: str, known: Collection[str]) -> str:
-    nearest = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {nearest[0]}?" if nearest else f"; there are: {', '.join(sorted(known))}"
 
 
 def _flag(value: object) -> bool:

@@ -8,12 +8,11 @@ tenants, are one setting each, which KVSTORE_QUOTAS and KVSTORE_TOKENS give as J
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 import shutil
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
@@ -23,6 +22,7 @@ import torch
 
 from codec import KVSpec, UnknownCodec
 from connectors.codec_choice import AUTO, choose_codec
+from connectors.nearest import nearest_of
 from connectors.setting_tables import (
     DeviceSettings,
     DiskSettings,
@@ -260,14 +260,14 @@ def _from_tables(tables: Mapping[str, Any], origin: str) -> dict[str, tuple[obje
     for table, entries in tables.items():
         known = {name.split(".")[0] for name in READERS}
         if table not in known or not isinstance(entries, dict):
-            raise InvalidRequest(f"{origin}: [{table}] is not a table of settings{_nearest(table, known)}")
+            raise InvalidRequest(f"{origin}: [{table}] is not a table of settings{nearest_of(table, known)}")
         if table in READERS:
             given[table] = entries, origin
             continue
         for key, value in entries.items():
             name = f"{table}.{key}"
             if name not in READERS:
-                raise InvalidRequest(f"{origin}: {name} is not a setting{_nearest(name, READERS)}")
+                raise InvalidRequest(f"{origin}: {name} is not a setting{nearest_of(name, READERS)}")
             given[name] = value, origin
     return given
 
@@ -280,14 +280,9 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, tuple[object, str
         if variable in names:
             given[names[variable]] = value, variable
         elif variable.startswith(PREFIX) and variable not in _OTHER_VARIABLES:
-            nearest = _nearest(variable, [*names, *_OTHER_VARIABLES])
+            nearest = nearest_of(variable, [*names, *_OTHER_VARIABLES])
             raise InvalidRequest(f"the environment variable {variable} is not a setting{nearest}")
     return given
-
-
-def _nearest(name: str, known: Collection[str]) -> str:
-    nearest = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {nearest[0]}?" if nearest else f"; there are: {', '.join(sorted(known))}"
 
 
 def _checked(name: str, value: object, origin: str) -> Any:

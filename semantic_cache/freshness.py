@@ -41,14 +41,6 @@ def barred(plain: str) -> tuple[Barred, ...]:
     return tuple(Barred(rule, words) for rule, words in found if words is not None)
 
 
-def can_repeat(temperature: float, choices: int, most_temperature: float = 1.0) -> bool:
-    """Whether a request that samples so may be answered with what an earlier one was.
-
-    Above `most_temperature` variety is what is asked for; several choices are to differ.
-    """
-    return choices == 1 and 0 <= temperature <= most_temperature
-
-
 def _first(plain: str, *patterns: re.Pattern[str]) -> str | None:
     found = next(filter(None, (pattern.search(plain) for pattern in patterns)), None)
     return found["words"] if found else None

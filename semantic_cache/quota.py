@@ -11,7 +11,7 @@ Irani, USENIX ITS 1997), with rates instead of an ageing clock.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,11 +97,6 @@ class Quotas:
                 ids.append(self._drop_least(room, now_s))
             return ids
 
-    def expired(self, now_s: float) -> list[int]:
-        """Ids whose time is over; they count as held until they are `gone`. Looks at all."""
-        with self._lock:
-            return [document_id for room in self._rooms.values() for document_id in room.expired(now_s)]
-
     def holding(self, category: str) -> Holding:
         """Looks at all of the category."""
         with self._lock:
@@ -168,10 +163,6 @@ class _Room:
         value = _value(rows, now_s)
         least = np.lexsort((rows["saved_at_s"], value))[0]
         return int(rows["id"][least])
-
-    def expired(self, now_s: float) -> Sequence[int]:
-        rows = self._rows[: len(self)]
-        return [int(document_id) for document_id in rows["id"][rows["expires_at_s"] <= now_s]]
 
     def holding(self) -> Holding:
         if not len(self):

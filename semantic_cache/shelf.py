@@ -43,7 +43,8 @@ class Shelf:
             before = self.exact(document.query)
             held = self._documents.put(document, vector)
             if before is not None:
-                self._forget(before[0], before[1])
+                document_id, former = before
+                self._forget(document_id, former.query.partition, former.category)
             self._index.add(document.query.partition, held.id, vector)
             self.quotas.added(held)
             self._drop(self.quotas.excess(document.saved_at_s))
@@ -55,7 +56,11 @@ class Shelf:
 
     def drop_expired(self, now_s: float) -> int:
         """Those whose time is over."""
-        return self.drop(self.quotas.expired(now_s))
+        with self._changing:
+            expired = self._documents.expired(now_s)
+            for held in expired:
+                self._forget(held.id, held.partition, held.category)
+            return self._documents.delete([held.id for held in expired])
 
     def held(self) -> Iterable[Held]:
         """Everything, in the order in which it came."""
@@ -64,9 +69,9 @@ class Shelf:
     def _drop(self, document_ids: Sequence[int]) -> int:
         for document_id in document_ids:
             if (document := self._documents.get(document_id)) is not None:
-                self._forget(document_id, document)
+                self._forget(document_id, document.query.partition, document.category)
         return self._documents.delete(document_ids)
 
-    def _forget(self, document_id: int, document: Document) -> None:
-        self._index.remove(document.query.partition, [document_id])
-        self.quotas.gone(document.category, [document_id])
+    def _forget(self, document_id: int, partition: bytes, category: str) -> None:
+        self._index.remove(partition, [document_id])
+        self.quotas.gone(category, [document_id])

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
-from connectors.answering import open_answering
 from connectors.proxy.front import Front, Terms
 from connectors.proxy.upstream import Upstream
 from connectors.settings import Settings, build_store
@@ -49,6 +48,8 @@ def _front(settings: Settings) -> Iterator[Front | None]:
     if not proxy.upstream:
         yield None
         return
+    from connectors.answering import open_answering  # an index, a judge: only a proxy needs them
+
     with ExitStack() as stack:
         answers = settings.semantic.capacity_bytes > 0
         yield Front(

@@ -15,22 +15,15 @@ from kvstore import KVStore, Terms, TierUnavailable
 from kvstore.testing import FRAME_BYTES, frame, frames, key, prompt
 from tests.kv import SPEC, bits, kv_of_any_bits
 from tests.kvstore.children import answer
+from tests.small_disk import small_disk_at
 
 CAPACITY = 64 << 20
 
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 4 MiB."""
-    path = tmp_path / "small"
-    path.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(path)]
-    if os.geteuid() or not shutil.which("mount"):
-        pytest.skip("mounting a small tmpfs needs root and mount(8)")
-    if (done := subprocess.run(mount, capture_output=True, text=True)).returncode:
-        pytest.skip(f"a small tmpfs cannot be mounted here: {done.stderr.strip()}")
-    yield path
-    subprocess.run(["umount", "--lazy", str(path)], check=True)
+    with small_disk_at(tmp_path / "small") as path:
+        yield path
 
 
 def put_until_full(tier):

@@ -1,9 +1,7 @@
 """Documents and the index over them, opened again: they agree, whatever became of either."""
 
 import math
-import os
 import shutil
-import subprocess
 import time
 from contextlib import contextmanager, suppress
 
@@ -17,6 +15,7 @@ from semantic_cache.document_rows import DocumentRows
 from semantic_cache.lmdb_documents import LmdbDocuments
 from tests.kvstore.children import answer, child
 from tests.semantic_cache.made_up import DIMENSION, document, vector
+from tests.small_disk import small_disk_at
 
 EMBEDDER = "embedder 1"
 
@@ -336,16 +335,8 @@ def test_a_killed_process_loses_nothing_it_acknowledged_and_everything_agrees(tm
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 4 MiB."""
-    path = tmp_path / "small"
-    path.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(path)]
-    if os.geteuid() or not shutil.which("mount"):
-        pytest.skip("mounting a small tmpfs needs root and mount(8)")
-    if (done := subprocess.run(mount, capture_output=True, text=True)).returncode:
-        pytest.skip(f"a small tmpfs cannot be mounted here: {done.stderr.strip()}")
-    yield path
-    subprocess.run(["umount", "--lazy", str(path)], check=True)
+    with small_disk_at(tmp_path / "small") as path:
+        yield path
 
 
 def test_a_full_disk_declines_reads_on_and_writes_again_once_there_is_space(small_disk):

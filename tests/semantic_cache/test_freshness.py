@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from semantic_cache.category import Rule
 from semantic_cache.folded import folded
-from semantic_cache.freshness import MOST_CHARS, barred, can_repeat
+from semantic_cache.freshness import MOST_CHARS, barred
 
 
 def rules(text):
@@ -249,11 +249,3 @@ def test_any_text_has_an_answer(text):
 @given(st.text(alphabet="4111 -@.+()aIBDE89\u200b\uff14\u0664", max_size=60))
 def test_texts_made_of_digits_and_marks_have_an_answer(text):
     barred(folded(text))
-
-
-@pytest.mark.parametrize(
-    ("temperature", "choices", "repeats"),
-    [(0, 1, True), (1, 1, True), (1.01, 1, False), (0, 2, False), (float("nan"), 1, False), (-1, 1, False)],
-)
-def test_what_is_to_vary_is_not_repeated(temperature, choices, repeats):
-    assert can_repeat(temperature, choices) is repeats

@@ -96,16 +96,6 @@ def test_what_is_used_stays():
     assert sorted(some.excess(DAY_S)) == [0, 2, 4, 6, 8]
 
 
-def test_what_has_expired_is_named():
-    some = quotas()
-    some.added(held(1, expires_at_s=10))
-    some.added(held(2, "code", expires_at_s=20))
-    some.added(held(3))
-    assert some.expired(10) == [1]
-    some.gone("docs", [1])
-    assert some.expired(20) == [2]
-
-
 def test_what_is_not_held_is_ignored():
     some = quotas()
     some.hit("docs", 1)
