@@ -11,7 +11,6 @@ from benchmarks.semantic_trace import NOTHING, Request, Result
 from benchmarks.semantic_vectors import TableEmbedder
 from semantic_cache.budgets import Budgets
 from semantic_cache.cache import SemanticCache
-from semantic_cache.candidates import graded_of
 from semantic_cache.certifier import Choice, FixedThreshold, Ruling
 from semantic_cache.certifiers import Certifiers
 from semantic_cache.classifier import ExampleClassifier
@@ -57,11 +56,10 @@ def example_texts() -> list[str]:
     return [text for category in SHIPPED for text in category.examples]
 
 
-def shipped_policy(embedder: TableEmbedder, floor: float | None = None) -> Policy:
-    """As it comes, or with one floor for all categories."""
+def shipped_policy(embedder: TableEmbedder, **changed: float) -> Policy:
+    """As it comes, but for what is the same in all categories: `floor`, `trusted`."""
     classifier = ExampleClassifier.learned({category.name: category.examples for category in SHIPPED}, embedder)
-    categories = [category if floor is None else replace(category, floor=floor) for category in SHIPPED]
-    return Policy(categories, classifier)
+    return Policy([replace(category, **changed) for category in SHIPPED], classifier)
 
 
 @dataclass
@@ -102,8 +100,9 @@ def in_memory(
     return cache_of(MemoryDocuments(), index, embedder, judge, policy, certifiers, clock, load)
 
 
-def fixed(cut: float = CUT) -> Certifiers:
-    return Certifiers(lambda name: FixedThreshold(NOTHING if name.endswith(graded_of("")) else cut))
+def trusting() -> Certifiers:
+    """Serve what is vouched for, and nothing else, whatever comes of it."""
+    return Certifiers(lambda name: FixedThreshold(NOTHING))
 
 
 def learning(judge: Judge, embedder: Embedder, policy: Policy) -> Certifiers:
@@ -188,7 +187,7 @@ class TraceReplay:
         near = decision.considered
         if near is not None and decision.certified is not None:
             right = self._clusters[near.text] == request.cluster
-            certifiers.observe(decision.category, near.score, right, Ruling(Choice.EXPLORE))
+            certifiers.observe(near.category, near.score, right, Ruling(Choice.EXPLORE, on_trust=near.vouched))
 
 
 def _query(request: Request, named: bool) -> Query:

@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.call_times import CallTimes
 from benchmarks.report import Check, at_least, at_most
-from benchmarks.semantic_ours import Clock, cache_of, example_texts, fixed, judge_of, shipped_policy
+from benchmarks.semantic_ours import CUT, Clock, cache_of, example_texts, judge_of, shipped_policy, trusting
 from benchmarks.semantic_peer import GPTCache
 from benchmarks.semantic_vectors import TableEmbedder, near_copies
 from semantic_cache.answers import Answers, open_answers
@@ -36,7 +36,7 @@ class Filled:
 
     def __init__(self, answers: Answers, entries: TableEmbedder, policy_of: TableEmbedder) -> None:
         self.answers, self._entries = answers, entries
-        policy, certifiers = shipped_policy(policy_of), fixed()
+        policy, certifiers = shipped_policy(policy_of, trusted=CUT), trusting()
         self._make: Callable[[Embedder, Judge], SemanticCache] = lambda embedder, judge: cache_of(
             answers.documents, answers.index, embedder, judge, policy, certifiers, Clock()
         )

@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from connectors.category_file import CategoryFile
@@ -24,7 +23,7 @@ from semantic_cache.certifiers import Certifiers
 from semantic_cache.classifier import ExampleClassifier
 from semantic_cache.embedder import Embedder
 from semantic_cache.judge import CosineJudge, Judge
-from semantic_cache.learned_judge import GuardedJudge, LearnedJudge, open_judge
+from semantic_cache.learned_judge import GuardedJudge, open_judge
 from semantic_cache.lexical_embedder import LexicalEmbedder
 from semantic_cache.load import LoadFactor, LoadTargets
 from semantic_cache.looks import Looks
@@ -59,7 +58,7 @@ def open_answering(semantic: SemanticSettings) -> Iterator[Answering]:
             stack.callback(file.close)
         else:
             policies.take(SHIPPED)
-        budgets = Budgets(f"{judge.fingerprint}, {embedder.fingerprint}", _trusting(policies.stored, judge))
+        budgets = Budgets(f"{judge.fingerprint}, {embedder.fingerprint}", policies.stored)
         read_learned(semantic.path / _LEARNED, budgets)
         quotas = Quotas(
             semantic.capacity_entries, semantic.capacity_bytes, lambda category: policies.stored(category).quota
@@ -71,13 +70,6 @@ def open_answering(semantic: SemanticSettings) -> Iterator[Answering]:
         stack.callback(_Tidying(cache, semantic.path / _LEARNED, budgets).close)
         same = same_in_other_words(embedder, judge)
         yield Answering(cache, answers.documents, load, lambda: _lines(cache), same, cache.alike)
-
-
-def _trusting(stored: Callable[[str], Category], judge: Judge) -> Callable[[str], Category]:
-    """The categories, of which only the learned judge's scores are trusted before they are known."""
-    if isinstance(judge, LearnedJudge):
-        return stored
-    return lambda name: replace(stored(name), trusted=math.inf)
 
 
 class _Policies:

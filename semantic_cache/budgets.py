@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 from kvstore.errors import InvalidRequest
-from semantic_cache.candidates import graded_of
 from semantic_cache.category import Category
 from semantic_cache.certifier import Certifier
 from semantic_cache.error_budget import ErrorBudget
@@ -29,11 +27,9 @@ class Budgets:
         self._budgets: dict[float, ErrorBudget] = {}
 
     def certifier(self, category: str) -> Certifier:
-        """Of a category's judged scores, or (`graded_of`) of its cosines, which are not trusted."""
-        name = category.removesuffix(graded_of(""))
-        policy = self._category_of(name)
-        trusted = policy.trusted if name == category else math.inf
-        return LearnedThreshold(self._budget(policy.max_wrong), category, trusted)
+        """Of a category: of its scores as its guards make them, which say nothing of what others would make."""
+        policy = self._category_of(category)
+        return LearnedThreshold(self._budget(policy.max_wrong), f"{category}, {policy.guards}")
 
     def learn(self, text: str) -> None:
         """Add what `to_json` said. What other scores taught is left; raises InvalidRequest for what it never says."""

@@ -108,9 +108,9 @@ class SemanticCache:
         for number, other in enumerate(others):
             cosine = float(self._vector(other) @ vector)
             if cosine >= in_effect.floor:  # infinite where a category is barred, or for the same words only
-                judgement, _ = self._candidates.judged(category, query.text, other.text, cosine)
-                served = self.certifiers.certified(category.name).threshold
-                if not judgement.conflicts and judgement.score >= served:
+                scored = self._candidates.scored(category, query.text, other.text, cosine)
+                certified = self.certifiers.certified(category.name)
+                if not scored.ruled_out and certified.serves(scored.score, scored.vouched):
                     return number
         return None
 
@@ -192,18 +192,17 @@ class SemanticCache:
         if best is None:
             return decided(Outcome.MISS, _how_near(neighbors, in_effect.floor))
         decided = partial(decided, considered=best.considered(now_s))
-        if best.ruled_out:
-            return decided(Outcome.MISS, f"ruled out: {best.ruled_out}")
-        for learned_of, score in best.scores:
-            ruling, certified = self.certifiers.choose(learned_of, score)
-            decided_so = partial(decided, _OUTCOMES[ruling.choice], _WHY[ruling.choice], certified=certified)
-            if ruling.choice is Choice.MISS:
-                continue
-            if ruling.choice is Choice.SERVE:
-                self.shelf.quotas.hit(best.document.category, best.document_id)
-            given = Given(query.tenant, query.exact_key, best.document_id, learned_of, score, ruling)
-            return decided_so(document=best.document, hit_id=self._given.remember(given))
-        return decided_so()
+        if best.scored.ruled_out:
+            return decided(Outcome.MISS, f"ruled out: {best.scored.ruled_out}")
+        learned_of, score = best.category.name, best.scored.score
+        ruling, certified = self.certifiers.choose(learned_of, score, best.scored.vouched)
+        decided = partial(decided, _OUTCOMES[ruling.choice], _WHY[ruling.choice], certified=certified)
+        if ruling.choice is Choice.MISS:
+            return decided()
+        if ruling.choice is Choice.SERVE:
+            self.shelf.quotas.hit(best.document.category, best.document_id)
+        given = Given(query.tenant, query.exact_key, best.document_id, learned_of, score, ruling)
+        return decided(document=best.document, hit_id=self._given.remember(given))
 
     def _vector(self, query: Query) -> NDArray[np.float32]:
         vector = self._vectors.get(query.exact_key)
@@ -217,7 +216,7 @@ def _first_that_may(candidates: Iterable[Candidate]) -> Candidate | None:
     """The nearest that nothing rules out; else the nearest."""
     ruled_out = None
     for candidate in candidates:
-        if not candidate.ruled_out:
+        if not candidate.scored.ruled_out:
             return candidate
         ruled_out = ruled_out or candidate
     return ruled_out

@@ -23,6 +23,19 @@ _CONFLICT = 0.03
 
 
 @dataclass(frozen=True)
+class Scored:
+    """What two questions come to by a category's guards."""
+
+    score: float
+    """What is learned the worth of: the judge's; in a graded category the cosine, less what conflicts take off it."""
+    conflicts: tuple[str, ...]
+    ruled_out: str | None
+    """The conflict for which one's answer is not the other's, whatever the score is."""
+    vouched: bool
+    """Whether the judge is so sure that the category trusts it."""
+
+
+@dataclass(frozen=True)
 class Candidate:
     """A document that was read and judged."""
 
@@ -31,29 +44,20 @@ class Candidate:
     category: Category
     """The stricter one of the query's and the document's."""
     cosine: float
-    judgement: Judgement
-    ruled_out: str | None
-    """The conflict for which it answers nothing, whatever its scores are."""
-
-    @property
-    def scores(self) -> list[tuple[str, float]]:
-        """By what its worth is learned of: the judge's score, in a graded category less sure ones by the cosine too."""
-        name, conflicts = self.category.name, self.judgement.conflicts
-        scores = [] if conflicts else [(name, self.judgement.score)]
-        if self.category.guards is Guards.GRADED:
-            graded = self.cosine - _CONFLICT * len(conflicts)
-            scores.append((graded_of(name), min(max(graded, 0.0), 1.0)))
-        return scores
+    scored: Scored
 
     def considered(self, now_s: float) -> Considered:
         """For people."""
-        said, judged = self.document, self.judgement
-        return Considered(said.query.text, self.cosine, judged.score, judged.conflicts, now_s - said.saved_at_s)
-
-
-def graded_of(category: str) -> str:
-    """Under which name it is learned what a graded category's cosines are worth."""
-    return f"{category}, graded"
+        said, scored = self.document, self.scored
+        return Considered(
+            said.query.text,
+            self.category.name,
+            self.cosine,
+            scored.score,
+            scored.vouched,
+            scored.conflicts,
+            now_s - said.saved_at_s,
+        )
 
 
 class Candidates:
@@ -77,12 +81,16 @@ class Candidates:
                 continue
             if not in_effect.is_fresh(document.saved_at_s, document.expires_at_s, now_s):
                 continue
-            judgement, ruled_out = self.judged(category, query.text, document.query.text, neighbor.cosine)
-            yield Candidate(neighbor.id, document, category, neighbor.cosine, judgement, ruled_out)
+            scored = self.scored(category, query.text, document.query.text, neighbor.cosine)
+            yield Candidate(neighbor.id, document, category, neighbor.cosine, scored)
 
-    def judged(self, category: Category, asked: str, stored: str, cosine: float) -> tuple[Judgement, str | None]:
-        """And the conflict, if any, for which it answers nothing whatever its scores are."""
-        judgement = self._judge.judge(asked, stored, cosine)
-        weighed = _GRADED if category.guards is Guards.GRADED else frozenset()
-        ruling = (conflict for conflict in judgement.conflicts if conflict.partition(":")[0] not in weighed)
-        return judgement, next(ruling, None)
+    def scored(self, category: Category, asked: str, stored: str, cosine: float) -> Scored:
+        judged = self._judge.judge(asked, stored, cosine)
+        score, conflicts, weighed = judged.score, judged.conflicts, frozenset[str]()
+        if category.guards is Guards.GRADED:
+            score, weighed = min(max(cosine - _CONFLICT * len(conflicts), 0.0), 1.0), _GRADED
+        ruled_out = next((each for each in conflicts if each.partition(":")[0] not in weighed), None)
+        return Scored(score, conflicts, ruled_out, self._vouched(category, judged))
+
+    def _vouched(self, category: Category, judged: Judgement) -> bool:
+        return self._judge.vouches and not judged.conflicts and judged.score >= category.trusted

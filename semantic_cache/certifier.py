@@ -21,6 +21,8 @@ class Ruling:
     choice: Choice
     chance: float = 0.0
     """Where its score would have it served: the chance that it had of being explored all the same, in (0, 1]."""
+    on_trust: bool = False
+    """Whether it is served, or would be, though its score is not proved."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Certified:
     """What is known of one category now."""
 
     threshold: float
-    """The lowest score that is served; infinite while nothing is."""
+    """The lowest score that is proved, and served; infinite while none is."""
     wrong: float
     """Share of what is served that is wrong, as estimated; exact answers are served too. NaN while nothing is known."""
     wrong_at_most: float
@@ -37,6 +39,12 @@ class Certified:
     """Share that is wrong of what is served to other words, as estimated: exact answers hide it."""
     observed: int
     """Labels so far."""
+    trusting: bool = False
+    """Whether what somebody vouches for is served below the threshold as well."""
+
+    def serves(self, score: float, vouched: bool) -> bool:
+        """What is not explored."""
+        return score >= self.threshold or (vouched and self.trusting)
 
 
 class Certifier(ABC):
@@ -47,8 +55,8 @@ class Certifier(ABC):
     """
 
     @abstractmethod
-    def choose(self, score: float) -> Ruling:
-        """What to do with a neighbour that scores so, from 0 to 1."""
+    def choose(self, score: float, vouched: bool = False) -> Ruling:
+        """What to do with a neighbour that scores so, from 0 to 1; `vouched`: it may be served before it is proved."""
 
     @abstractmethod
     def observe(self, score: float, right: bool, ruling: Ruling) -> None:
@@ -69,13 +77,14 @@ class Certifier(ABC):
 
 
 class FixedThreshold(Certifier):
-    """Serves from one score on and learns nothing: it promises nothing either."""
+    """Serves from one score on, and all that is vouched for. It learns nothing, and promises nothing either."""
 
     def __init__(self, threshold: float) -> None:
-        self._certified = Certified(threshold, float("nan"), 1.0, float("nan"), 0)
+        self._certified = Certified(threshold, float("nan"), 1.0, float("nan"), 0, trusting=True)
 
-    def choose(self, score: float) -> Ruling:
-        return Ruling(Choice.SERVE if score >= self._certified.threshold else Choice.MISS)
+    def choose(self, score: float, vouched: bool = False) -> Ruling:
+        served = vouched or score >= self._certified.threshold
+        return Ruling(Choice.SERVE if served else Choice.MISS)
 
     def observe(self, score: float, right: bool, ruling: Ruling) -> None:
         return None

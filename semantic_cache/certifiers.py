@@ -16,12 +16,12 @@ class Certifiers:
         self._make, self._of = make, dict[str, Certifier]()
         self._lock = threading.RLock()
 
-    def choose(self, category: str, score: float) -> tuple[Ruling, Certified]:
+    def choose(self, category: str, score: float, vouched: bool = False) -> tuple[Ruling, Certified]:
         """And what it went by."""
         with self._lock:
             certifier = self._named(category)
             certified = certifier.certified
-            return certifier.choose(score), certified
+            return certifier.choose(score, vouched), certified
 
     def observe(self, category: str, score: float, right: bool, ruling: Ruling) -> None:
         with self._lock:

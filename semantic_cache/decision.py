@@ -28,8 +28,12 @@ class Considered:
     """The stored query that came nearest, of those that nothing rules out; else of all."""
 
     text: str
+    category: str
+    """The stricter one of the two queries', by which it was judged."""
     cosine: float
     score: float
+    vouched: bool
+    """Whether the judge was so sure that the category trusts it."""
     conflicts: tuple[str, ...]
     age_s: float
 

@@ -21,6 +21,8 @@ class Evidence:
     """Wrong ones among these, as estimated from those found in exploring."""
     observed: int = 0
     """Labels, ever."""
+    betrayed: int = 0
+    """Labels, ever, that showed what was served on trust, or would have been, to be wrong."""
     watch: Watch = field(default_factory=Watch)
     end: int = 0
     """Bins `[0, end)` are served."""
@@ -36,4 +38,5 @@ class Evidence:
         self.answers += other.answers
         self.harm += other.harm
         self.observed += other.observed
+        self.betrayed += other.betrayed
         self.watch.suspicion = max(self.watch.suspicion, other.watch.suspicion)

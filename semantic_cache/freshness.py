@@ -33,10 +33,13 @@ def barred(plain: str) -> tuple[Barred, ...]:
     """
     if len(plain) > MOST_CHARS:
         return (Barred(Rule.PERSONAL, f"longer than the {MOST_CHARS} characters that are looked through"),)
+    sentences = _SENTENCE.findall(plain)
+    demanded = "".join(each for each in sentences if not _QUESTION.match(each))
+    asked = "".join(each for each in sentences if not _TOLD.match(each))
     found = (
         (Rule.PERSONAL, personal_data(plain)),
-        (Rule.ACTIONS, _first(plain, _ACTION)),
-        (Rule.CURRENT, _first(plain, _CURRENT, _CURRENT_ASKED, _CURRENT_UNSPACED)),
+        (Rule.ACTIONS, _first(demanded, _ACTION)),
+        (Rule.CURRENT, _first(asked, _CURRENT, _CURRENT_ASKED, _CURRENT_UNSPACED)),
     )
     return tuple(Barred(rule, words) for rule, words in found if words is not None)
 
@@ -50,25 +53,48 @@ def _any(parts: Sequence[str]) -> str:
     return "|".join(parts)
 
 
+_SENTENCE = re.compile(r"[^.!?\n]*(?:[.!?\n]+ ?|$)")
+_QUESTION = re.compile(
+    r"(?:how|why(?! (?:not|don't))|what|when|where|which|who|is|are|was|does|do|did|should|(?:can|could|may|must) i)\b"
+)
+"""Asks about something, and does not have it done."""
+_TOLD = re.compile(
+    r"(?:(?:hi|hello|hey|dear \w+|so|and|but|well|ok|okay|doctor),? ){0,3}"
+    r"(?:(?:i|we|he|she|they)\b|from now on\b|(?:my|our|his|her|their) (?=[^?]*\b(?:is|was|are|were|has|have|had|did"
+    r"|didn't|got|\w+ed)\b))"
+    r"(?! (?:just |really )?(?:want|need|wish|wonder|would like|wanna|have to know|am (?:wondering|asking|curious|looking))\b)"
+    r"(?!'d like\b)[^?]*$"
+)
+"""What somebody tells of themselves or of others: when that was does not make the answer one of today."""
+
 _SPANS = "week|weekend|month|year|season|quarter"
 _NOW = (
-    r"today(?:'s)?", r"tonight(?:'s)?", r"tomorrow(?:'s)?", "right now", r"(?<!from )now(?= ?[?.!,\n]|$)", "nowadays",
+    r"today(?:'s)?", r"tonight(?:'s)?", r"tomorrow(?:'s)?", "right now", r"(?<!from )now(?= ?[?!]| ?\.?$|\n)", "nowadays",
     "currently", "presently", "at the moment", "at present", "these days", "up[- ]to[- ]date", "latest", "newest",
     "most recent", "upcoming", "breaking news", rf"next (?:{_SPANS})", "so far this",
-    r"(?<!ing )(?<!direct )(?<!electric )(?<!ocean )current (?!accounts?\b|flow|density|source|transformer|divider)\w+",
 )  # fmt: skip
-_LATELY = rf"yesterday|recent|recently|last (?:night|{_SPANS})|this (?:morning|afternoon|evening|{_SPANS})|now"
+_LATELY = (
+    rf"yesterday|recent|recently|last (?:night|{_SPANS})|this (?:morning|afternoon|evening|{_SPANS})|now"
+    r"|(?<!ing )(?<!direct )(?<!electric )(?<!ocean )current (?!accounts?\b|flow|density|source|transformer|divider)\w+"
+)
 """Asked about when a question begins so; in what somebody tells of themselves they say little."""
 _ASKED_LATELY = (
     r"(?:what|who|which|where|did|has|have|was|were|any|tell me|show me|list|give me|is|are|how)\b[^.!?\n]{0,80}"
     rf"\b(?:{_LATELY})"
 )
+_SAY = (
+    r"(?:what(?:'s| is| are| was| were)?|tell me|show(?: me)?|give me|check|find(?: me)?|compare|current|list|get me)\b"
+)
+_RATES = "(?:exchange|interest|mortgage|conversion) rates?"
 _TOPICS = (
     "weather", "forecasts?", r"temperature (?:outside|in|of)", "is it (?:raining|snowing|sunny|windy|cold|hot|warm)",
     "(?:will|going to|gonna) (?:rain|snow)",
     r"(?:stock|share|gas|oil|gold|ticket|house|bitcoin|crypto) (?:price|market)s?",
-    r"prices?", r"how much (?:is|are|does|do|would|will|did)\b[^\n]{0,60}\b(?:costs?|worth|charge|sell for|go for)",
-    "(?:exchange|interest|mortgage|conversion) rates?", "news", "headlines", "traffic", "scores? of", "who won",
+    rf"{_SAY}[^.!?\n]{{0,40}}prices?", r"(?:^|\n)prices?", r"how much (?:is|are|does|do|would|will|did)\b[^\n]{0,60}\b(?:costs?|worth|charge|sell for|go for)",
+    rf"{_SAY}[^.!?\n]{{0,40}}{_RATES}(?! (?:do|does|are|is|you|we|\w+ed)\b)",
+    rf"how (?:is|are|high|low|good|bad)\b(?: \w+){{0,4}} {_RATES}(?! (?:\w+ )?(?:\w+ed|set|made|found)\b)",
+    "news(?! (?:article|agenc|anchor|channel|feed|data))", "headlines", "scores? of", "who won",
+    "traffic(?! (?:conviction|light|sign|ticket|law|rule|fine|violation|police|school|cone|accident))",
     "who(?:'s| is) (?:winning|leading|playing)", "nasdaq", "dow jones", "s&p 500",
     r"who(?:'s| is) the (?:president|prime minister|ceo|king|queen|pope|mayor|governor|chancellor|champion)",
     "what time", r"(?:what(?:'s| is)|tell me) the (?:time|date|day)", "what day", r"(?:flight|order|delivery) status",

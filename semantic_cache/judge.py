@@ -19,6 +19,8 @@ class Judge(ABC):
 
     fingerprint: str
     """Of all that the scores depend on: what was learned of other scores says nothing of these."""
+    vouches = False
+    """Whether its scores mean the same whatever is asked, so that a category may trust the highest unproved."""
 
     @abstractmethod
     def judge(self, asked: str, stored: str, cosine: float) -> Judgement:

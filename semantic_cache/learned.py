@@ -12,8 +12,8 @@ from semantic_cache.evidence import Evidence
 from semantic_cache.score_bins import BINS, ScoreBins
 from semantic_cache.watch import Watch
 
-_FORMAT = 1
-_COUNTS = ("exact", "answers", "harm", "observed", "suspicion")
+_FORMAT = 2
+_COUNTS = ("exact", "answers", "harm", "observed", "betrayed", "suspicion")
 _BINS = ("seen", "labels", "wrong")
 
 
@@ -35,6 +35,7 @@ def as_json(learned: Learned) -> str:
             "answers": evidence.answers,
             "harm": evidence.harm,
             "observed": evidence.observed,
+            "betrayed": evidence.betrayed,
             "suspicion": evidence.watch.suspicion,
         }
         for name, evidence in learned.categories.items()
@@ -74,6 +75,7 @@ def _evidence(read: Any, requests: float) -> Evidence:
         answers=int(read["answers"]),
         harm=read["harm"],
         observed=int(read["observed"]),
+        betrayed=int(read["betrayed"]),
         watch=Watch(read["suspicion"]),
     )
 

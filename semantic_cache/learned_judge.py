@@ -22,6 +22,8 @@ VERSION = 1
 class LearnedJudge(Judge):
     """Knows English; of any other text but the same, it says that it cannot tell, which is a conflict."""
 
+    vouches = True
+
     def __init__(self, look: Callable[[str], Look], embedder: str, trees: Trees) -> None:
         """`look` gives what the embedder of that fingerprint sees of a text (see `Looks`, which remembers it)."""
         self._look, self._trees = look, trees

@@ -26,29 +26,28 @@ _PROMISING = 0.25  # share of wrong labels up to which a bin may come to be serv
 class LearnedThreshold(Certifier):
     """Its budget keeps what it has learned."""
 
-    def __init__(self, budget: ErrorBudget, category: str = "", trusted: float = inf) -> None:
-        """Of its own, or one that it shares with other categories.
-
-        From the score `trusted` on answers are served before anything is known of them, until one was wrong. One in
-        five is explored, so four wrong ones are to be expected before one is found, and it comes off the budget.
-        """
-        self._budget, self._trusted = budget, trusted
+    def __init__(self, budget: ErrorBudget, category: str = "") -> None:
+        """Of its own, or one that it shares with other categories."""
+        self._budget = budget
         self._evidence = budget.evidence(category)
 
-    def choose(self, score: float) -> Ruling:
+    def choose(self, score: float, vouched: bool = False) -> Ruling:
+        """What is vouched for is served before anything is known of it, until it was wrong once.
+
+        One in five is explored, so four wrong ones are to be expected before one is found, and it comes off the budget.
+        """
         index, budget = bin_of(score), self._budget
         budget.count()
         self._evidence.bins.seen[index] += 1
-        if index >= self._evidence.end and not self._is_trusted(index, score):
+        on_trust = index >= self._evidence.end
+        if on_trust and not (vouched and self._is_trusting):
             chance = 1.0 if self._is_promising(index) else budget.explore
             return Ruling(Choice.EXPLORE if budget.random() < chance else Choice.MISS)
-        chance = self._chance()
-        if index >= self._evidence.end:
-            chance = min(chance, _EXPLORED_ON_TRUST)
+        chance = min(self._chance(), _EXPLORED_ON_TRUST) if on_trust else self._chance()
         if budget.random() < chance:
-            return Ruling(Choice.EXPLORE, chance)
+            return Ruling(Choice.EXPLORE, chance, on_trust)
         self._evidence.answers += 1
-        return Ruling(Choice.SERVE, chance)
+        return Ruling(Choice.SERVE, chance, on_trust)
 
     def observe(self, score: float, right: bool, ruling: Ruling) -> None:
         if right and ruling.choice is Choice.SERVE:
@@ -56,6 +55,7 @@ class LearnedThreshold(Certifier):
         evidence, index = self._evidence, bin_of(score)
         evidence.observed += 1
         evidence.bins.label(index, right)
+        evidence.betrayed += ruling.on_trust and not right
         if not right and ruling.choice is Choice.EXPLORE and ruling.chance:
             evidence.harm += (1 - ruling.chance) / ruling.chance
         is_served = index < evidence.end
@@ -79,8 +79,7 @@ class LearnedThreshold(Certifier):
     def certified(self) -> Certified:
         evidence = self._evidence
         if not evidence.end or self._chance() >= 1:
-            trusted = self._trusted if self._is_trusted(bin_of(self._trusted), self._trusted) else inf
-            return Certified(trusted, nan, 1.0, nan, evidence.observed)
+            return Certified(inf, nan, 1.0, nan, evidence.observed, self._is_trusting)
         bins, end = evidence.bins, evidence.end
         labels, wrong = sum(bins.labels[:end]), sum(bins.wrong[:end])
         seen = sum(bins.seen[:end]) * self._budget.scale(evidence)
@@ -91,6 +90,7 @@ class LearnedThreshold(Certifier):
             wrong_at_most=share_at_most(wrong, labels, self._budget.doubt) * semantic,
             semantic_wrong=wrong / labels,
             observed=evidence.observed,
+            trusting=self._is_trusting,
         )
 
     def _chance(self) -> float:
@@ -101,12 +101,11 @@ class LearnedThreshold(Certifier):
         bins, end = self._evidence.bins, self._evidence.end
         return max(self._budget.max_wrong, 2 * (sum(bins.wrong[:end]) + 0.5) / (sum(bins.labels[:end]) + 1))
 
-    def _is_trusted(self, index: int, score: float) -> bool:
-        """Nothing that scored as high was ever wrong, and the budget can bear to learn otherwise."""
+    @property
+    def _is_trusting(self) -> bool:
+        """Nothing that was vouched for was ever wrong, and the budget can bear to learn otherwise."""
         at_stake = (1 - _EXPLORED_ON_TRUST) / _EXPLORED_ON_TRUST
-        return (
-            score >= self._trusted and not any(self._evidence.bins.wrong[: index + 1]) and self._budget.left >= at_stake
-        )
+        return not self._evidence.betrayed and self._budget.left >= at_stake
 
     def _is_promising(self, index: int) -> bool:
         bins = self._evidence.bins

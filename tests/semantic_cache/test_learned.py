@@ -87,7 +87,7 @@ def test_damaged_text_is_refused_or_is_as_good_as_any(data):
 @pytest.mark.parametrize(
     "change",
     [
-        {"format": 2},
+        {"format": 1},
         {"requests": -1},
         {"requests": True},
         {"categories": []},

@@ -145,29 +145,41 @@ def test_a_category_too_uncertain_for_its_own_budget_is_served_from_a_shared_one
     assert hopeless.certified.threshold == math.inf
 
 
-def test_what_is_trusted_is_served_until_it_was_wrong():
-    learned = LearnedThreshold(ErrorBudget(random=lambda: 0.5), trusted=0.8)
-    assert learned.certified.threshold == 0.8
-    assert learned.choose(0.9).choice is Choice.SERVE
-    assert learned.choose(0.7).choice is not Choice.SERVE
-    learned.observe(0.9, False, Ruling(Choice.SERVE, 0.2))
-    assert learned.choose(0.85).choice is not Choice.SERVE
+def test_what_is_vouched_for_is_served_until_it_was_wrong():
+    learned = LearnedThreshold(ErrorBudget(random=lambda: 0.5))
+    assert learned.certified.trusting
+    assert learned.choose(0.7, vouched=True).choice is Choice.SERVE
+    assert learned.choose(0.9).choice is not Choice.SERVE
+    learned.observe(0.9, False, Ruling(Choice.EXPLORE, 1.0))
+    served = learned.choose(0.9, vouched=True)
+    assert served == Ruling(Choice.SERVE, 0.2, on_trust=True)
+    learned.observe(0.9, False, served)
+    assert learned.choose(0.95, vouched=True).choice is not Choice.SERVE
+    assert not learned.certified.trusting
     assert learned.certified.threshold == math.inf
 
 
 def test_one_in_five_that_is_served_on_trust_is_explored():
     draws = iter([0.19, 0.21])
-    learned = LearnedThreshold(ErrorBudget(random=lambda: next(draws)), trusted=0.8)
-    assert learned.choose(0.9) == Ruling(Choice.EXPLORE, 0.2)
-    assert learned.choose(0.9) == Ruling(Choice.SERVE, 0.2)
+    learned = LearnedThreshold(ErrorBudget(random=lambda: next(draws)))
+    assert learned.choose(0.9, vouched=True) == Ruling(Choice.EXPLORE, 0.2, on_trust=True)
+    assert learned.choose(0.9, vouched=True) == Ruling(Choice.SERVE, 0.2, on_trust=True)
+
+
+def test_what_is_proved_needs_nobody_to_vouch_for_it():
+    learned = taught()
+    rulings = [learned.choose(0.9, vouched=True) for _ in range(50)]
+    assert Choice.SERVE in [ruling.choice for ruling in rulings]
+    assert not any(ruling.on_trust for ruling in rulings)
 
 
 def test_what_one_category_lost_is_lost_to_the_trust_of_others():
     budget = ErrorBudget(random=lambda: 0.1)
-    one, other = (LearnedThreshold(budget, name, trusted=0.8) for name in "ab")
-    one.observe(0.9, False, one.choose(0.9))
-    assert one.certified.threshold == other.certified.threshold == math.inf
+    one, other = (LearnedThreshold(budget, name) for name in "ab")
+    one.observe(0.9, False, one.choose(0.9, vouched=True))
+    assert not one.certified.trusting
+    assert not other.certified.trusting
 
 
 def test_strict_categories_never_trust_beyond_their_budget():
-    assert LearnedThreshold(ErrorBudget(max_wrong=0.002), trusted=0.5).certified.threshold == math.inf
+    assert not LearnedThreshold(ErrorBudget(max_wrong=0.002)).certified.trusting
