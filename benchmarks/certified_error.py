@@ -56,8 +56,8 @@ def replay(certifier: Certifier, requests: Sequence[Request], turns_out: random.
             certifier.count_exact()
         else:
             ruling = certifier.choose(request.score)
-            is_served = ruling.choice is Choice.SERVE
-            if ruling.choice is Choice.EXPLORE:
+            is_served = ruling.choice in (Choice.SERVE, Choice.CHECK)
+            if ruling.choice in (Choice.EXPLORE, Choice.CHECK):
                 certifier.observe(request.score, is_right, ruling)
                 explored += 1
         decide_s += time.process_time() - began

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.report import Check, at_most
-from benchmarks.semantic_ours import CATEGORIES, SHADOW, TraceReplay, in_memory, learning, shipped_policy
+from benchmarks.semantic_ours import CATEGORIES, TraceReplay, in_memory, learning, shipped_policy
 from benchmarks.semantic_trace import Request, Result, longer, tally
 from benchmarks.semantic_vectors import TableEmbedder
 from semantic_cache.judge import Judge
@@ -15,11 +15,11 @@ from semantic_cache.judge import Judge
 def bound_table(
     requests: Sequence[Request], embedder: TableEmbedder, judge: Judge, count: int
 ) -> tuple[list[dict[str, Any]], list[Check]]:
-    """A row for each category, and one for all, of so many requests; a share of what is served is checked as well."""
+    """A row for each category, and one for all, of so many requests."""
     policy, stream = shipped_policy(embedder), longer(requests, count)
     certifiers = learning(judge, embedder, policy)
     replay = TraceReplay(stream, lambda certifiers, clock: in_memory(embedder, judge, policy, certifiers, clock))
-    results = replay.online(certifiers, named=True, shadow=SHADOW)
+    results = replay.online(certifiers, named=True)
     rows = []
     for theirs, ours in CATEGORIES.items():
         of_category = [result for each, result in zip(stream, results, strict=True) if each.category == theirs]

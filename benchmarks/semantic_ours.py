@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -43,7 +42,6 @@ CATEGORIES = {
 MODEL_S = 60.0  # so that looking for an answer always pays, however busy the machine is
 _LOOKS = 20_000
 _ENTRIES, _BYTES = 10**7, 1 << 40  # so many that quotas have no say
-SHADOW = 0.05
 
 
 def judge_of(model: OnnxEmbedder) -> Judge:
@@ -149,14 +147,14 @@ class TraceReplay:
                 result = Result.MISS
             else:
                 result = self._result(cache, request, decision)
-            if result is Result.MISS:
+            if result is Result.MISS or decision.check:
                 cache.add(query, request.cluster.encode(), request.tenant, MODEL_S)
             results.append(result)
         return results
 
-    def online(self, certifiers: Certifiers, named: bool, shadow: float = SHADOW, seed: int = 0) -> list[Result]:
-        """From nothing: labels come from what is explored, and from a share of what is served, which is checked."""
-        clock, coin = Clock(), random.Random(seed)
+    def online(self, certifiers: Certifiers, named: bool) -> list[Result]:
+        """From nothing: labels come from what the certifiers have explored and checked."""
+        clock = Clock()
         cache = self._make(certifiers, clock)
         results = []
         for request in self._requests:
@@ -164,9 +162,7 @@ class TraceReplay:
             query = _query(request, named)
             decision = cache.find(query)
             result = self._result(cache, request, decision)
-            if decision.outcome is Outcome.SEMANTIC and coin.random() < shadow:
-                self._tell(certifiers, request, decision)
-            if result is Result.MISS:
+            if result is Result.MISS or decision.check:
                 cache.add(query, request.cluster.encode(), request.tenant, MODEL_S)
             results.append(result)
         return results
@@ -176,8 +172,9 @@ class TraceReplay:
         if decision.document is None:
             return Result.MISS
         right = decision.document.response == request.cluster.encode()
-        if decision.outcome is Outcome.EXPLORE:
+        if decision.outcome is Outcome.EXPLORE or decision.check:
             cache.feedback(decision.hit_id, request.tenant, right)
+        if decision.outcome is Outcome.EXPLORE:
             return Result.MISS
         if not right:
             return Result.WRONG

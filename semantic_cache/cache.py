@@ -37,9 +37,15 @@ from semantic_cache.statistics import Statistics
 _NUM_NEIGHBORS = 5
 _MOST_JUDGED = 3
 _RECENT_QUERIES = 1024
-_OUTCOMES = {Choice.SERVE: Outcome.SEMANTIC, Choice.EXPLORE: Outcome.EXPLORE, Choice.MISS: Outcome.MISS}
+_OUTCOMES = {
+    Choice.SERVE: Outcome.SEMANTIC,
+    Choice.CHECK: Outcome.SEMANTIC,
+    Choice.EXPLORE: Outcome.EXPLORE,
+    Choice.MISS: Outcome.MISS,
+}
 _WHY = {
     Choice.SERVE: "the same was asked in other words",
+    Choice.CHECK: "the same was asked in other words",
     Choice.EXPLORE: "what such a score is worth is still being learned",
     Choice.MISS: "a neighbour's score is too low to be sure",
 }
@@ -75,7 +81,8 @@ class SemanticCache:
     def find(self, query: Query) -> Decision:
         """The answer held to this query, or why there is none. Counts in its category's statistics."""
         decision = self._find(query)
-        saved_s = decision.document.compute_s if decision.hit and decision.document else 0.0
+        saves = decision.hit and decision.document is not None and not decision.check
+        saved_s = decision.document.compute_s if saves and decision.document is not None else 0.0
         self.statistics.count(decision.category, decision.outcome, saved_s)
         return decision
 
@@ -199,10 +206,11 @@ class SemanticCache:
         decided = partial(decided, _OUTCOMES[ruling.choice], _WHY[ruling.choice], certified=certified)
         if ruling.choice is Choice.MISS:
             return decided()
-        if ruling.choice is Choice.SERVE:
+        if ruling.choice is not Choice.EXPLORE:
             self.shelf.quotas.hit(best.document.category, best.document_id)
         given = Given(query.tenant, query.exact_key, best.document_id, learned_of, score, ruling)
-        return decided(document=best.document, hit_id=self._given.remember(given))
+        check = ruling.choice is Choice.CHECK
+        return decided(document=best.document, hit_id=self._given.remember(given), check=check)
 
     def _vector(self, query: Query) -> NDArray[np.float32]:
         vector = self._vectors.get(query.exact_key)

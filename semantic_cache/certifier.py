@@ -9,6 +9,8 @@ from enum import StrEnum
 
 class Choice(StrEnum):
     SERVE = "serve"
+    CHECK = "check"
+    """Serve, compute beside it, and tell the certifier whether what was served is right."""
     EXPLORE = "explore"
     """Compute, and tell the certifier whether the answer held would have been right."""
     MISS = "miss"
@@ -20,9 +22,9 @@ class Ruling:
 
     choice: Choice
     chance: float = 0.0
-    """Where its score would have it served: the chance that it had of being explored all the same, in (0, 1]."""
+    """Where its score has it served: the chance that it had of being checked, in (0, 1]."""
     on_trust: bool = False
-    """Whether it is served, or would be, though its score is not proved."""
+    """Whether it is served though its score is not proved."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,8 @@ class Certifier(ABC):
     def observe(self, score: float, right: bool, ruling: Ruling) -> None:
         """Of a neighbour that was served, or explored, it is known now whether its answer is right.
 
-        `ruling` is what `choose` said of it. Of what was explored, every label is to be told, right or wrong; of
-        what was served people tell as they like, so there only "wrong" teaches anything.
+        `ruling` is what `choose` said of it. Of what was explored or checked, every label is to be told, right or
+        wrong; of what else was served people tell as they like, so there only "wrong" teaches anything.
         """
 
     @abstractmethod

@@ -15,7 +15,7 @@ class Outcome(StrEnum):
     SEMANTIC = "semantic"
     """The same was asked, in other words: `document` answers."""
     EXPLORE = "explore"
-    """Compute, then say by `SemanticCache.learn` whether `document` would have been right."""
+    """Compute, then say by `SemanticCache.feedback` whether `document` would have been right."""
     MISS = "miss"
     NOT_SEARCHED = "not searched"
     """A miss too: other words do not count here, or looking for them does not pay."""
@@ -49,6 +49,8 @@ class Decision:
     floor: float = 1.0
     """The cosine from which on a neighbour was looked at."""
     document: Document | None = None
+    check: bool = False
+    """Of a hit: compute beside it, then say by `SemanticCache.feedback` whether `document` is right."""
     hit_id: str = ""
     """What feedback names; empty where there is nothing to say of it."""
     considered: Considered | None = None

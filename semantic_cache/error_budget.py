@@ -24,8 +24,7 @@ _BLOCK_LABELS = 20
 _STARTS = (0.5, 0.125, 0.03)  # of all neighbours, in that order: where the search begins
 _WINDOW_LABELS = 5000  # of a category; then old ones count half
 _FIRST_ANSWERS = 500  # the budget is never counted as less than what these may have wrong
-_MOST_EXPLORED = 0.8  # a spent budget is only earned back by serving
-_CAUTION = 2.0  # finds to be expected before the budget is gone: none comes with a chance of e^-2
+_CAUTION = 3.0  # finds to be expected before the budget is gone: none comes with a chance of e^-3
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class ErrorBudget:
         explore: float = 0.02,
         random: Callable[[], float] = randomness.random,
     ) -> None:
-        """`explore` is the least share of what would be served that is computed and compared.
+        """`explore` is the least share of what is served that is checked, and of what is not that is explored.
 
         `random` draws from [0, 1), and nobody else foresees what. Raises InvalidRequest for shares that are none.
         """
@@ -92,10 +91,9 @@ class ErrorBudget:
         return self.max_wrong * max(answers, _FIRST_ANSWERS) - sum(member.harm for member in self._members.values())
 
     def chance(self) -> float:
-        """Of exploring what would be served: the greater, the less of the budget is left."""
+        """Of checking what is served: the greater, the less of the budget is left. 1 where there is too little."""
         left = self.left
-        needed = _CAUTION / left if left > 0 else 1.0
-        return max(self.explore, min(needed, _MOST_EXPLORED))
+        return max(self.explore, min(_CAUTION / left, 1.0)) if left > 0 else 1.0
 
     def spend(self) -> None:
         """Find out anew how far each category is served."""

@@ -2,9 +2,9 @@
 
 Two things are promised. While what is asked, and how its answers turn out, come as if drawn from one distribution:
 with the stated confidence nothing is ever in force by which more than `max_wrong` of all answers would be wrong
-(see `bounds.py` and `error_budget.py`). And when that changes, little goes wrong unseen: of what would be served a
-share is explored, by a coin of our own, from which nobody can hide. It is so large that more than what is left of the
-budget would rarely go wrong before a find, and a find stops serving until as much was right as makes up for it.
+(see `bounds.py` and `error_budget.py`). And when that changes, little goes wrong unseen: of what is served a share is
+checked, by a coin of our own, from which nobody can hide. It is so large that more than what is left of the budget
+would rarely go wrong before a find, and a find stops serving until as much was right as makes up for it.
 
 Of what was served only complaints count: no number of people who say that an answer was right lowers a threshold.
 """
@@ -19,7 +19,8 @@ from semantic_cache.error_budget import ErrorBudget
 from semantic_cache.score_bins import bin_of, lowest_score
 
 _LABELS = 8  # after which the threshold is looked for again; wrong ones among what is served count at once
-_EXPLORED_ON_TRUST = 0.2  # so that four wrong answers are to be expected before one is found
+_CHECKED_ON_TRUST = 0.25  # so that four wrong answers are to be expected until one is found
+_EXPLORED_WHEN_SPENT = 0.8  # a spent budget is only earned back by serving
 _PROMISING = 0.25  # share of wrong labels up to which a bin may come to be served
 
 
@@ -34,7 +35,7 @@ class LearnedThreshold(Certifier):
     def choose(self, score: float, vouched: bool = False) -> Ruling:
         """What is vouched for is served before anything is known of it, until it was wrong once.
 
-        One in five is explored, so four wrong ones are to be expected before one is found, and it comes off the budget.
+        One in four is checked, so four wrong ones are to be expected until one is found, and it comes off the budget.
         """
         index, budget = bin_of(score), self._budget
         budget.count()
@@ -43,11 +44,11 @@ class LearnedThreshold(Certifier):
         if on_trust and not (vouched and self._is_trusting):
             chance = 1.0 if self._is_promising(index) else budget.explore
             return Ruling(Choice.EXPLORE if budget.random() < chance else Choice.MISS)
-        chance = min(self._chance(), _EXPLORED_ON_TRUST) if on_trust else self._chance()
-        if budget.random() < chance:
-            return Ruling(Choice.EXPLORE, chance, on_trust)
+        chance = min(budget.chance(), _CHECKED_ON_TRUST) if on_trust else budget.chance()
+        if not on_trust and (self._evidence.watch.suspicious or (chance >= 1 and budget.random() < _EXPLORED_WHEN_SPENT)):
+            return Ruling(Choice.EXPLORE)
         self._evidence.answers += 1
-        return Ruling(Choice.SERVE, chance, on_trust)
+        return Ruling(Choice.CHECK if budget.random() < chance else Choice.SERVE, chance, on_trust)
 
     def observe(self, score: float, right: bool, ruling: Ruling) -> None:
         if right and ruling.choice is Choice.SERVE:
@@ -56,8 +57,8 @@ class LearnedThreshold(Certifier):
         evidence.observed += 1
         evidence.bins.label(index, right)
         evidence.betrayed += ruling.on_trust and not right
-        if not right and ruling.choice is Choice.EXPLORE and ruling.chance:
-            evidence.harm += (1 - ruling.chance) / ruling.chance
+        if not right and ruling.choice is Choice.CHECK:
+            evidence.harm += 1 / ruling.chance
         is_served = index < evidence.end
         if is_served and evidence.watch.observe(right, self._usual()):
             self._budget.forget(evidence)
@@ -78,7 +79,7 @@ class LearnedThreshold(Certifier):
     @property
     def certified(self) -> Certified:
         evidence = self._evidence
-        if not evidence.end or self._chance() >= 1:
+        if not evidence.end or evidence.watch.suspicious:
             return Certified(inf, nan, 1.0, nan, evidence.observed, self._is_trusting)
         bins, end = evidence.bins, evidence.end
         labels, wrong = sum(bins.labels[:end]), sum(bins.wrong[:end])
@@ -93,9 +94,6 @@ class LearnedThreshold(Certifier):
             trusting=self._is_trusting,
         )
 
-    def _chance(self) -> float:
-        return 1.0 if self._evidence.watch.suspicious else self._budget.chance()
-
     def _usual(self) -> float:
         """Share of wrong labels among what is served, at which nobody needs to worry."""
         bins, end = self._evidence.bins, self._evidence.end
@@ -104,8 +102,7 @@ class LearnedThreshold(Certifier):
     @property
     def _is_trusting(self) -> bool:
         """Nothing that was vouched for was ever wrong, and the budget can bear to learn otherwise."""
-        at_stake = (1 - _EXPLORED_ON_TRUST) / _EXPLORED_ON_TRUST
-        return not self._evidence.betrayed and self._budget.left >= at_stake
+        return not self._evidence.betrayed and self._budget.left >= 1 / _CHECKED_ON_TRUST
 
     def _is_promising(self, index: int) -> bool:
         bins = self._evidence.bins
