@@ -56,7 +56,7 @@ def replay(certifier: Certifier, requests: Sequence[Request], turns_out: random.
             certifier.count_exact()
         else:
             ruling = certifier.choose(request.score)
-            is_served = ruling.choice in (Choice.SERVE, Choice.CHECK)
+            is_served = ruling.serves
             if ruling.choice in (Choice.EXPLORE, Choice.CHECK):
                 certifier.observe(request.score, is_right, ruling)
                 explored += 1

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from benchmarks.semantic_pairs import Pair
 from benchmarks.semantic_trace import NOTHING, Request, Result
 from benchmarks.semantic_vectors import TableEmbedder
 from semantic_cache.budgets import Budgets
 from semantic_cache.cache import SemanticCache
+from semantic_cache.category import Rule
 from semantic_cache.certifier import Choice, FixedThreshold, Ruling
 from semantic_cache.certifiers import Certifiers
 from semantic_cache.classifier import ExampleClassifier
@@ -19,7 +22,7 @@ from semantic_cache.embedder import Embedder
 from semantic_cache.flat_index import FlatIndex
 from semantic_cache.index import VectorIndex
 from semantic_cache.judge import Judge
-from semantic_cache.learned_judge import open_judge
+from semantic_cache.learned_judge import THRESHOLD, open_judge
 from semantic_cache.looks import Looks
 from semantic_cache.memory_documents import MemoryDocuments
 from semantic_cache.onnx_embedder import OnnxEmbedder
@@ -29,7 +32,7 @@ from semantic_cache.quota import Quotas
 from semantic_cache.shelf import Shelf
 from semantic_cache.shipped import SHIPPED
 
-CUT = 0.55
+CUT = THRESHOLD
 """The score from which on is served where nothing is learned; that of `trusted` categories."""
 CATEGORIES = {
     "general": "general",
@@ -54,10 +57,16 @@ def example_texts() -> list[str]:
     return [text for category in SHIPPED for text in category.examples]
 
 
-def shipped_policy(embedder: TableEmbedder, **changed: float) -> Policy:
+def shipped_policy(embedder: TableEmbedder, **changed: Any) -> Policy:
     """As it comes, but for what is the same in all categories: `floor`, `trusted`."""
     classifier = ExampleClassifier.learned({category.name: category.examples for category in SHIPPED}, embedder)
     return Policy([replace(category, **changed) for category in SHIPPED], classifier)
+
+
+def uniform_policy(floor: float) -> Policy:
+    """One category for all, and the rules that every policy has."""
+    ruled = [category for category in SHIPPED if category.name in set(Rule)]
+    return Policy([replace(SHIPPED[-1], floor=floor, trusted=math.inf), *ruled])
 
 
 @dataclass

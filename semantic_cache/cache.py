@@ -206,7 +206,7 @@ class SemanticCache:
         decided = partial(decided, _OUTCOMES[ruling.choice], _WHY[ruling.choice], certified=certified)
         if ruling.choice is Choice.MISS:
             return decided()
-        if ruling.choice is not Choice.EXPLORE:
+        if ruling.serves:
             self.shelf.quotas.hit(best.document.category, best.document_id)
         given = Given(query.tenant, query.exact_key, best.document_id, learned_of, score, ruling)
         check = ruling.choice is Choice.CHECK

@@ -26,6 +26,10 @@ class Ruling:
     on_trust: bool = False
     """Whether it is served though its score is not proved."""
 
+    @property
+    def serves(self) -> bool:
+        return self.choice in (Choice.SERVE, Choice.CHECK)
+
 
 @dataclass(frozen=True)
 class Certified:

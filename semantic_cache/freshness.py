@@ -62,16 +62,17 @@ _TOLD = re.compile(
     r"(?:(?:hi|hello|hey|dear \w+|so|and|but|well|ok|okay|doctor),? ){0,3}"
     r"(?:(?:i|we|he|she|they)\b|from now on\b|(?:my|our|his|her|their) (?=[^?]*\b(?:is|was|are|were|has|have|had|did"
     r"|didn't|got|\w+ed)\b))"
-    r"(?! (?:just |really )?(?:want|need|wish|wonder|would like|wanna|have to know|am (?:wondering|asking|curious|looking))\b)"
+    r"(?! (?:just |really )?(?:want|need|wish|wonder|would like|wanna|have to know"
+    r"|am (?:wondering|asking|curious|looking))\b)"
     r"(?!'d like\b)[^?]*$"
 )
 """What somebody tells of themselves or of others: when that was does not make the answer one of today."""
 
 _SPANS = "week|weekend|month|year|season|quarter"
 _NOW = (
-    r"today(?:'s)?", r"tonight(?:'s)?", r"tomorrow(?:'s)?", "right now", r"(?<!from )now(?= ?[?!]| ?\.?$|\n)", "nowadays",
-    "currently", "presently", "at the moment", "at present", "these days", "up[- ]to[- ]date", "latest", "newest",
-    "most recent", "upcoming", "breaking news", rf"next (?:{_SPANS})", "so far this",
+    r"today(?:'s)?", r"tonight(?:'s)?", r"tomorrow(?:'s)?", "right now", r"(?<!from )now(?= ?[?!]| ?\.?$|\n)",
+    "nowadays", "currently", "presently", "at the moment", "at present", "these days", "up[- ]to[- ]date", "latest",
+    "newest", "most recent", "upcoming", "breaking news", rf"next (?:{_SPANS})", "so far this",
 )  # fmt: skip
 _LATELY = (
     rf"yesterday|recent|recently|last (?:night|{_SPANS})|this (?:morning|afternoon|evening|{_SPANS})|now"
@@ -90,7 +91,8 @@ _TOPICS = (
     "weather", "forecasts?", r"temperature (?:outside|in|of)", "is it (?:raining|snowing|sunny|windy|cold|hot|warm)",
     "(?:will|going to|gonna) (?:rain|snow)",
     r"(?:stock|share|gas|oil|gold|ticket|house|bitcoin|crypto) (?:price|market)s?",
-    rf"{_SAY}[^.!?\n]{{0,40}}prices?", r"(?:^|\n)prices?", r"how much (?:is|are|does|do|would|will|did)\b[^\n]{0,60}\b(?:costs?|worth|charge|sell for|go for)",
+    rf"{_SAY}[^.!?\n]{{0,40}}prices?", r"(?:^|\n)prices?",
+    r"how much (?:is|are|does|do|would|will|did)\b[^\n]{0,60}\b(?:costs?|worth|charge|sell for|go for)",
     rf"{_SAY}[^.!?\n]{{0,40}}{_RATES}(?! (?:do|does|are|is|you|we|\w+ed)\b)",
     rf"how (?:is|are|high|low|good|bad)\b(?: \w+){{0,4}} {_RATES}(?! (?:\w+ )?(?:\w+ed|set|made|found)\b)",
     "news(?! (?:article|agenc|anchor|channel|feed|data))", "headlines", "scores? of", "who won",

@@ -45,7 +45,8 @@ class LearnedThreshold(Certifier):
             chance = 1.0 if self._is_promising(index) else budget.explore
             return Ruling(Choice.EXPLORE if budget.random() < chance else Choice.MISS)
         chance = min(budget.chance(), _CHECKED_ON_TRUST) if on_trust else budget.chance()
-        if not on_trust and (self._evidence.watch.suspicious or (chance >= 1 and budget.random() < _EXPLORED_WHEN_SPENT)):
+        spent = chance >= 1 and budget.random() < _EXPLORED_WHEN_SPENT
+        if not on_trust and (spent or self._evidence.watch.suspicious):
             return Ruling(Choice.EXPLORE)
         self._evidence.answers += 1
         return Ruling(Choice.CHECK if budget.random() < chance else Choice.SERVE, chance, on_trust)

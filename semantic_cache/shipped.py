@@ -7,6 +7,7 @@ looking begins. Load moves none of those whose wrong answers do harm. The exampl
 from __future__ import annotations
 
 from semantic_cache.category import DEFAULT, Category, Guards, Mode, Rule
+from semantic_cache.learned_judge import THRESHOLD
 
 _DAY_S = 86400.0
 _HARMLESS = 0.01
@@ -152,8 +153,6 @@ _LEGAL = (
     "How do I register a trademark?",
     "What are the grounds for child custody?",
 )
-_TRUSTED = 0.55
-"""Of the score of `LearnedJudge`: of pairs made to deceive it lets 2 in 100 pass, and 60 in 100 that say the same."""
 SHIPPED: tuple[Category, ...] = (
     Category(
         "docs",
@@ -164,7 +163,7 @@ SHIPPED: tuple[Category, ...] = (
         ttl_s=7 * _DAY_S,
         ttl_stretch=2.0,
         quota=0.25,
-        trusted=_TRUSTED,
+        trusted=THRESHOLD,
         examples=_DOCS,
     ),
     Category(
@@ -177,7 +176,7 @@ SHIPPED: tuple[Category, ...] = (
         ttl_stretch=2.0,
         quota=0.10,
         keeps=frozenset({Rule.ACTIONS}),
-        trusted=_TRUSTED,
+        trusted=THRESHOLD,
         examples=_ASSISTANT,
     ),
     Category(
@@ -190,7 +189,7 @@ SHIPPED: tuple[Category, ...] = (
         ttl_stretch=3.0,
         quota=0.15,
         keeps=frozenset({Rule.ACTIONS}),
-        trusted=_TRUSTED,
+        trusted=THRESHOLD,
         examples=_SUPPORT,
     ),
     Category(
@@ -201,7 +200,7 @@ SHIPPED: tuple[Category, ...] = (
         ttl_s=7 * _DAY_S,
         ttl_stretch=2.0,
         quota=0.25,
-        trusted=_TRUSTED,
+        trusted=THRESHOLD,
         examples=_GENERAL,
     ),
     Category(
@@ -212,7 +211,7 @@ SHIPPED: tuple[Category, ...] = (
         ttl_s=30 * _DAY_S,
         ttl_stretch=2.0,
         quota=0.15,
-        trusted=_TRUSTED,
+        trusted=THRESHOLD,
         examples=_CODE,
     ),
     Category(
@@ -249,7 +248,7 @@ SHIPPED: tuple[Category, ...] = (
         ttl_s=_DAY_S,
         quota=0.10,
         max_wrong=_HARMLESS,
-        trusted=_TRUSTED,
+        trusted=THRESHOLD,
     ),
 )
 """`default` last."""

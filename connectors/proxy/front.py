@@ -6,11 +6,13 @@ kept.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from asyncio import CancelledError
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -21,13 +23,13 @@ from connectors.proxy.answer_cache import Answering
 from connectors.proxy.assembling import NotWhole
 from connectors.proxy.canonical import Asked
 from connectors.proxy.events import MEDIA_TYPE
-from connectors.proxy.flight import Flight, Flights
+from connectors.proxy.flight import Abandoned, Flight, Flights
 from connectors.proxy.keeping import Stored, kept
 from connectors.proxy.marks import BYPASS, MISS
 from connectors.proxy.paraphrases import Paraphrases, ended
 from connectors.proxy.passing import RawHeaders, headers_back
 from connectors.proxy.recorder import OfJson, OfStream, Recorder, Unrecorded
-from connectors.proxy.upstream import Upstream, interrupted
+from connectors.proxy.upstream import Interrupted, Upstream, interrupted
 from connectors.proxy.wishes import Wishes
 from connectors.sidecar.limits import Bodies
 from connectors.sidecar.problems import Problem
@@ -38,6 +40,7 @@ from semantic_cache.query import Query
 ANSWERED = Outcome.EXACT.value, Outcome.SEMANTIC.value, MISS, BYPASS, "shared"
 """Where answers come from, as they are counted."""
 _MOST_BYTES, _ALL_BYTES = 32 << 20, 256 << 20
+_MOST_CHECKS = 8  # at once; of what is served meanwhile it is not learned whether it was right
 _log = logging.getLogger("kvstore.proxy")
 
 
@@ -111,6 +114,7 @@ class Front:
         self._upstream, self._clock = upstream, clock
         self._flights: Flights[Begun] = Flights()
         self._paraphrases: Paraphrases[Begun] = Paraphrases()
+        self._checks: set[asyncio.Task[None]] = set()
 
     def under_way(self, call: Call) -> Flight[Begun] | None:
         """The flight that brings the same answer to somebody else, where it may be joined."""
@@ -146,6 +150,23 @@ class Front:
             await self._compute(call, flight, decision, why)
         if hit is not None:
             flight.answer.begin(hit)
+            if hit.decision.check and call.wishes.keeps and len(self._checks) < _MOST_CHECKS:
+                self._begin_check(call, hit.decision)
+
+    def _begin_check(self, call: Call, decision: Decision) -> None:
+        """Has the upstream answer as well, for the cache to learn whether what was served is right."""
+        checking = asyncio.get_running_loop().create_task(self._checked(call, decision))
+        self._checks.add(checking)
+        checking.add_done_callback(self._checks.discard)
+
+    async def _checked(self, call: Call, decision: Decision) -> None:
+        flight = self._flights.start(lambda flight: self._compute(call, flight, decision, "a check of what was served"))
+        reader = flight.answer.join()
+        with suppress(Problem, Interrupted, Abandoned):
+            await reader.begun()
+            async for _ in reader:
+                pass
+        flight.leave(reader)
 
     async def _waited(self, asked: Asked, earlier: list[tuple[Flight[Begun], Query]]) -> bool:
         """Whether what has been computed meanwhile may answer, which the cache says."""
@@ -238,7 +259,8 @@ class Front:
     def _put(self, call: Call, asked: Asked, decision: Decision | None, response: bytes, compute_s: float) -> None:
         assert self.answering is not None, "without a cache nothing is kept"
         cache = self.answering.cache
-        if decision is not None and decision.outcome is Outcome.EXPLORE and decision.document is not None:
+        compares = decision is not None and (decision.outcome is Outcome.EXPLORE or decision.check)
+        if compares and decision is not None and decision.document is not None:
             right = self.answering.same(decision.document.response, response)
             cache.feedback(decision.hit_id, asked.query.tenant, right)
         cache.add(asked.query, response, call.writer, compute_s, call.wishes.ttl_s)

@@ -458,6 +458,44 @@ def test_an_exploration_is_computed_and_learned_from(lasting_upstream):
         assert proxied.upstream.num_asked == 2
 
 
+@pytest.mark.parametrize("second", [False, True])
+def test_a_hit_that_is_to_be_checked_is_served_and_computed_beside(lasting_upstream, second):
+    told = threading.Event(), []
+
+    class Checks(ExactAnswers):
+        def find(self, query):
+            decision = super().find(query)
+            return replace(decision, check=True, hit_id="h") if decision.document else decision
+
+        def feedback(self, hit_id, tenant, right):
+            told[1].append((hit_id, tenant, right))
+            told[0].set()
+            return True
+
+    with proxying(lasting_upstream, Checks()) as proxied, proxied.client() as client:
+        asked(client)
+        kept(proxied)
+        headers, _ = asked(client, stream=second)
+        assert of(headers) == "hit"
+        assert told[0].wait(30)
+        assert told[1] == [("h", "", True)]
+        assert proxied.upstream.num_asked == 2
+        wait_until(lambda: not proxied.front._checks)
+
+
+def test_what_is_not_to_be_kept_is_not_checked_either(lasting_upstream):
+    class Checks(ExactAnswers):
+        def find(self, query):
+            return replace(super().find(query), check=True)
+
+    with proxying(lasting_upstream, Checks()) as proxied, proxied.client() as client:
+        asked(client)
+        kept(proxied)
+        assert of(asked(client, headers={"cache-control": "no-store"})[0]) == "hit"
+        assert not proxied.front._checks
+        assert proxied.upstream.num_asked == 1
+
+
 def test_the_tool_call_that_is_replayed_is_the_one_that_was_made(proxied, client):
     asked(client, model="tools", tools=TOOLS)
     kept(proxied)
