@@ -11,11 +11,11 @@ from connectors.proxy.canonical import Kind, NoQuestion, read_request
 from connectors.proxy.events import MEDIA_TYPE
 from connectors.proxy.exchange import Exchange
 from connectors.proxy.front import Call, Front
-from connectors.proxy.openai_problems import OpenAIRoute
+from connectors.proxy.openai_problems import OpenAIRoute, or_openai_problem
 from connectors.proxy.passing import changing_answers, headers_on
 from connectors.proxy.wishes import CATEGORY_PATTERN, LONGEST_S, Wishes, read_wishes
 from connectors.sidecar.callers import Caller
-from connectors.sidecar.context import CallerOf, Context, ContextOf, body_of
+from connectors.sidecar.context import CallerOf, Context, ContextOf, admitted, body_of, context_of
 from connectors.sidecar.logs import REQUEST_ID
 from connectors.sidecar.problems import OF_BODIES, Problem, responses
 
@@ -64,6 +64,15 @@ _CACHED_EXTRA = {**_BODY, "parameters": _WISHES}
 async def chat_completions(request: Request, caller: CallerOf, context: ContextOf) -> Response:
     """A chat completion, as OpenAI has it: streamed or not, with tools, of several choices."""
     return await _answer(request, caller, context, Kind.CHAT, "/chat/completions")
+
+
+async def usual_chat(request: Request) -> Response | None:
+    """Answers a chat as nearly all are; None, with nothing read of its body, where parameters are to be refused."""
+    return None if request.scope["query_string"] else await or_openai_problem(_straight(request))
+
+
+async def _straight(request: Request) -> Response:
+    return await chat_completions(request, admitted(request), context_of(request))
 
 
 @router.post("/completions", response_class=Response, responses=_CACHED, openapi_extra=_CACHED_EXTRA)
