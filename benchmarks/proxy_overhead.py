@@ -186,7 +186,7 @@ def _serve_semantic(
         embedding_ms.value += 1000 * (time.perf_counter() - began_s)
         return seen
 
-    OnnxEmbedder.look = timed  # type: ignore[method-assign]
+    OnnxEmbedder.look = timed  # type: ignore[method-assign, assignment]
     with open_answering(SemanticSettings(directory / "answers")) as answering:
         _serve_proxy(listening, upstream, answering)
 

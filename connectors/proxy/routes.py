@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+from urllib.parse import quote
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from connectors.proxy.canonical import Kind, NoQuestion, read_request
@@ -37,9 +38,10 @@ _MARKS = {
         "x-kvstore-hit-id": "What feedback names.",
         "x-kvstore-category": "What the question was counted as.",
         "x-kvstore-explanation": "JSON of what was decided, where it was asked for.",
+        "age": "Of a hit: seconds since it was computed.",
     }.items()
 }
-_AS_UPSTREAM = {"description": "What the upstream answered, as it came.", "content": _JSON}
+_AS_UPSTREAM = {"description": "What the upstream answered, as it came.", "headers": _MARKS, "content": _JSON}
 _CACHED: dict[int | str, dict[str, Any]] = {
     200: {"description": "An answer.", "headers": _MARKS, "content": {**_JSON, **_EVENTS}},
     "default": _AS_UPSTREAM,
@@ -92,6 +94,16 @@ async def embeddings(request: Request, caller: CallerOf, context: ContextOf) -> 
 async def models(request: Request, caller: CallerOf, context: ContextOf) -> Response:
     """Models, of the upstream."""
     return _passed(request, caller, _front(context), "/models", None)
+
+
+@router.get("/models/{model:path}", response_class=Response, responses=_PASSED)
+async def model(
+    model: Annotated[str, Path(max_length=500)], request: Request, caller: CallerOf, context: ContextOf
+) -> Response:
+    """One model, of the upstream."""
+    if {"", ".", ".."} & set(model.split("/")):
+        raise Problem("not-found", f"no model is called {model[:50]!r}: see GET /v1/models")  # but another address
+    return _passed(request, caller, _front(context), f"/models/{quote(model, safe='')}", None)
 
 
 def _front(context: Context) -> Front:

@@ -42,6 +42,8 @@ class Upstream:
         self.app.post("/v1/completions")(self.completions)
         self.app.post("/v1/embeddings")(self.embeddings)
         self.app.get("/v1/models")(self.models)
+        self.app.get("/v1/models/{model:path}")(self.model)
+        self.app.get("/secret")(self.model)
 
     @property
     def num_asked(self):
@@ -60,6 +62,10 @@ class Upstream:
     async def models(self, request: Request):
         self.headers.append(dict(request.headers))
         return {"object": "list", "data": [{"id": "plain", "object": "model", "created": 1, "owned_by": "me"}]}
+
+    async def model(self, request: Request):
+        self.asked.append(request.scope["raw_path"].decode())
+        return {"id": request.path_params.get("model"), "object": "model", "created": 1, "owned_by": "me"}
 
     async def answered(self, request, choice, kind, chunk_kind):
         raw = await request.body()
