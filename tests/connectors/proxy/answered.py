@@ -53,11 +53,11 @@ class Answered:
 
 
 @contextmanager
-def answered(path: Path, tokens=TOKENS, tiers=None, metrics=None):
+def answered(path: Path, tokens=TOKENS, tiers=None, metrics=None, upstream=None):
     """Serves a proxy whose answers lie in `path`, embedded by their words."""
     tiers = Tiers([NoTier()]) if tiers is None else tiers
     with (
-        upstream_serving() as (_, upstream_url),
+        upstream_serving(upstream) as (_, upstream_url),
         open_answering(SemanticSettings(path, embedder="lexical")) as answering,
     ):
         front = Front(Upstream(upstream_url, "the key of the upstream", 20.0), answering, Terms())

@@ -198,9 +198,9 @@ def words(text):
 
 
 @contextmanager
-def upstream_serving():
-    """The upstream, and its base URL."""
-    upstream, listening = Upstream(), socket.create_server(("127.0.0.1", 0))
+def upstream_serving(upstream=None):
+    """The upstream, which may be another than `Upstream`, and its base URL."""
+    upstream, listening = upstream or Upstream(), socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
         upstream.app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1
     )
