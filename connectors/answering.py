@@ -47,8 +47,8 @@ def open_answering(semantic: SemanticSettings) -> Iterator[Answering]:
     Raises TierUnavailable when it cannot be opened, InvalidRequest for a broken file of categories, and MissingModel
     when the embedder's model is not installed.
     """
-    embedder, judge = _embedder_and_judge(semantic)
     with ExitStack() as stack:
+        embedder, judge = _embedder_and_judge(semantic, stack)
         answers = open_answers(semantic.path, embedder.fingerprint, embedder.dimension, embedder.embed)
         stack.enter_context(answers)
         policies = _Policies(embedder)
@@ -122,8 +122,8 @@ class _Tidying:
             _log.warning("what is too old stays for now: %s", error)
 
 
-def _embedder_and_judge(semantic: SemanticSettings) -> tuple[Embedder, Judge]:
-    """What the setting names."""
+def _embedder_and_judge(semantic: SemanticSettings, closing: ExitStack) -> tuple[Embedder, Judge]:
+    """What the setting names; `closing` ends its connections."""
     if semantic.embedder == "minilm":
         minilm = open_embedder(semantic.path / "model")
         looks = Looks(minilm.look)
@@ -132,9 +132,8 @@ def _embedder_and_judge(semantic: SemanticSettings) -> tuple[Embedder, Judge]:
     if semantic.embedder == "lexical":
         embedder = LexicalEmbedder()
     else:
-        embedder = EndpointEmbedder(
-            semantic.embedder, semantic.embedder_model, semantic.embedder_dimension, semantic.embedder_key
-        )
+        endpoint = semantic.embedder, semantic.embedder_model, semantic.embedder_dimension, semantic.embedder_key
+        embedder = closing.enter_context(EndpointEmbedder(*endpoint))
     return embedder, GuardedJudge(CosineJudge(embedder.fingerprint))
 
 
