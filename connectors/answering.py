@@ -7,13 +7,14 @@ import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from connectors.category_file import CategoryFile
 from connectors.embedding_endpoint import EndpointEmbedder
-from connectors.proxy.answer_cache import Answering, CategoryLine
+from connectors.proxy.answer_cache import Answering
 from connectors.proxy.sameness import same_in_other_words
+from connectors.proxy.schemas import CategoryLine
 from connectors.setting_tables import SemanticSettings
 from kvstore import KVCacheError
 from semantic_cache.answers import open_answers
@@ -143,21 +144,14 @@ def _lines(cache: SemanticCache) -> list[CategoryLine]:
 
 
 def _line(cache: SemanticCache, category: str) -> CategoryLine:
-    counted, certified = cache.statistics.of(category), cache.certifiers.certified(category)
-    serves = math.isfinite(certified.threshold)
+    counted, certified = asdict(cache.statistics.of(category)), cache.certifiers.certified(category)
+    if math.isinf(certified.threshold):
+        return CategoryLine(**counted, observed=certified.observed)
+    wrong = None if math.isnan(certified.wrong) else certified.wrong
     return CategoryLine(
-        category,
-        counted.hits_exact,
-        counted.hits_semantic,
-        counted.misses + counted.not_searched,
-        counted.explored,
-        counted.barred,
-        counted.entries,
-        counted.size_bytes,
-        counted.oldest_at_s,
-        counted.newest_at_s,
-        certified.threshold if serves else None,
-        certified.wrong if serves else None,
-        certified.wrong_at_most if serves else None,
-        certified.observed,
+        **counted,
+        observed=certified.observed,
+        threshold=certified.threshold,
+        wrong=wrong,
+        wrong_at_most=certified.wrong_at_most,
     )
