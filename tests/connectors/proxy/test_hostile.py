@@ -111,7 +111,7 @@ def test_what_stops_before_its_length_does_not_look_whole(before, kind):
     body = (whole if kind == JSON else streamed)("Yes")[:-20]
     cut_off = answer(body, kind=kind, length=len(body) + 20)
     with lying(cut_off, HANG) as url, before(url, timeout_s=0.3) as proxied:
-        with pytest.raises(Exception, match="IncompleteRead|chunk"):
+        with pytest.raises(Exception, match=r"IncompleteRead|chunk"):
             through(proxied, kind == EVENTS)
         wait_until(lambda: not len(proxied.front._flights))
         assert not held(proxied)
