@@ -120,3 +120,23 @@ def test_twenty_real_paraphrases_at_once_make_one_call(tmp_path, embedder):
         served.upstream.gate.set()
         assert [each.result() for each in waiting] == [False] + [True] * 19 + [False]
         assert served.upstream.num_asked == 2
+
+
+def test_who_waits_in_other_words_keeps_a_call_going_whose_own_caller_leaves(proxied):
+    with proxied.client() as client, concurrent.futures.ThreadPoolExecutor(1) as pool:
+        leader = client.chat.completions.create(
+            model="gated-mid", messages=[{"role": "user", "content": "dog bites man"}], stream=True
+        )
+        next(leader)
+        [flight] = proxied.front._flights._shared.values()
+        follower = pool.submit(
+            client.chat.completions.with_raw_response.create,
+            model="gated-mid",
+            messages=[{"role": "user", "content": "man bites dog"}],
+        )
+        wait_until(lambda: flight.answer.num_readers == 2)
+        leader.close()
+        wait_until(lambda: flight.answer.num_readers == 1)
+        proxied.upstream.gate.set()
+        assert follower.result().headers["x-kvstore-cache"] == "hit"
+    assert proxied.upstream.num_asked == 1
