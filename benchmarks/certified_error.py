@@ -8,12 +8,16 @@ the right answers served to other words, as a share of its.
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
+from multiprocessing import get_context
 from typing import Any
 
 from benchmarks.drifting_streams import KINDS, Request, stream
@@ -94,18 +98,27 @@ def fixed(seed: int) -> Certifier:
 
 
 def measure(
-    name: str, make: Callable[[int], Certifier], num_streams: int, num_requests: int
+    name: str, make: Callable[[int], Certifier], num_streams: int, num_requests: int, num_processes: int = 1
 ) -> tuple[list[dict[str, Any]], list[Outcome]]:
-    """A row for each kind of stream and one for all, and what came of each stream."""
-    outcomes, best = [], []
-    for seed in range(num_streams):
-        requests = list(stream(seed, num_requests))
-        outcomes.append(replay(make(seed), requests, random.Random(f"turns out {seed}")))
-        best.append(oracle(requests))
+    """A row for each kind of stream and one for all, and what came of each stream: the same in any number of
+    processes."""
+    one, seeds = partial(_of_stream, make, num_requests), range(num_streams)
+    if num_processes == 1:
+        found = [one(seed) for seed in seeds]
+    else:
+        with ProcessPoolExecutor(num_processes, get_context("fork")) as processes:
+            found = list(processes.map(one, seeds))
+    outcomes, best = [outcome for outcome, _ in found], [served for _, served in found]
     rows = [
         _row(name, kind, outcomes[index :: len(KINDS)], best[index :: len(KINDS)]) for index, kind in enumerate(KINDS)
     ]
     return [*rows, _row(name, "all", outcomes, best)], outcomes
+
+
+def _of_stream(make: Callable[[int], Certifier], num_requests: int, seed: int) -> tuple[Outcome, float]:
+    """What comes of it, and what an oracle serves."""
+    requests = list(stream(seed, num_requests))
+    return replay(make(seed), requests, random.Random(f"turns out {seed}")), oracle(requests)
 
 
 def _row(name: str, kind: str, outcomes: Sequence[Outcome], best: Sequence[float]) -> dict[str, Any]:
@@ -130,10 +143,12 @@ def main() -> None:
     options = parser(__doc__.splitlines()[0])
     options.add_argument("--streams", type=int, default=500)
     options.add_argument("--requests", type=int, default=6000, help="of each stream")
+    options.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     given = options.parse_args()
     num_streams = 60 if given.quick else given.streams
-    rows, outcomes = measure("learned", learned, num_streams, given.requests)
-    control, _ = measure("fixed, 0.9", fixed, num_streams, given.requests)
+    size = num_streams, given.requests, given.processes
+    rows, outcomes = measure("learned", learned, *size)
+    control, _ = measure("fixed, 0.9", fixed, *size)
     each_us = sum(one.decide_s for one in outcomes) / (num_streams * given.requests) * 1e6
     checks = [
         at_most("streams that break the promise", rows[-1]["broken"], 0.05),

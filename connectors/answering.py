@@ -7,12 +7,14 @@ import math
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 from connectors.category_file import CategoryFile
 from connectors.embedding_endpoint import EndpointEmbedder
-from connectors.proxy.answer_cache import Answering, CategoryLine
+from connectors.proxy.answer_cache import Answering
 from connectors.proxy.sameness import same_in_other_words
+from connectors.proxy.schemas import CategoryLine
 from connectors.setting_tables import SemanticSettings
 from kvstore import KVCacheError
 from semantic_cache.answers import open_answers
@@ -46,8 +48,8 @@ def open_answering(semantic: SemanticSettings) -> Iterator[Answering]:
     Raises TierUnavailable when it cannot be opened, InvalidRequest for a broken file of categories, and MissingModel
     when the embedder's model is not installed.
     """
-    embedder, judge = _embedder_and_judge(semantic)
     with ExitStack() as stack:
+        embedder, judge = _embedder_and_judge(semantic, stack)
         answers = open_answers(semantic.path, embedder.fingerprint, embedder.dimension, embedder.embed)
         stack.enter_context(answers)
         policies = _Policies(embedder)
@@ -114,8 +116,8 @@ class _Tidying:
             _log.warning("what is too old stays for now: %s", error)
 
 
-def _embedder_and_judge(semantic: SemanticSettings) -> tuple[Embedder, Judge]:
-    """What the setting names."""
+def _embedder_and_judge(semantic: SemanticSettings, closing: ExitStack) -> tuple[Embedder, Judge]:
+    """What the setting names; `closing` ends its connections."""
     if semantic.embedder == "minilm":
         minilm = open_embedder(semantic.path / "model")
         looks = Looks(minilm.look)
@@ -124,9 +126,8 @@ def _embedder_and_judge(semantic: SemanticSettings) -> tuple[Embedder, Judge]:
     if semantic.embedder == "lexical":
         embedder = LexicalEmbedder()
     else:
-        embedder = EndpointEmbedder(
-            semantic.embedder, semantic.embedder_model, semantic.embedder_dimension, semantic.embedder_key
-        )
+        endpoint = semantic.embedder, semantic.embedder_model, semantic.embedder_dimension, semantic.embedder_key
+        embedder = closing.enter_context(EndpointEmbedder(*endpoint))
     return embedder, GuardedJudge(CosineJudge(embedder.fingerprint))
 
 
@@ -136,21 +137,14 @@ def _lines(cache: SemanticCache) -> list[CategoryLine]:
 
 
 def _line(cache: SemanticCache, category: str) -> CategoryLine:
-    counted, certified = cache.statistics.of(category), cache.certifiers.certified(category)
-    serves = math.isfinite(certified.threshold)
+    counted, certified = asdict(cache.statistics.of(category)), cache.certifiers.certified(category)
+    if math.isinf(certified.threshold):
+        return CategoryLine(**counted, observed=certified.observed)
+    wrong = None if math.isnan(certified.wrong) else certified.wrong
     return CategoryLine(
-        category,
-        counted.hits_exact,
-        counted.hits_semantic,
-        counted.misses + counted.not_searched,
-        counted.explored,
-        counted.barred,
-        counted.entries,
-        counted.size_bytes,
-        counted.oldest_at_s,
-        counted.newest_at_s,
-        certified.threshold if serves else None,
-        certified.wrong if serves else None,
-        certified.wrong_at_most if serves else None,
-        certified.observed,
+        **counted,
+        observed=certified.observed,
+        threshold=certified.threshold,
+        wrong=wrong,
+        wrong_at_most=certified.wrong_at_most,
     )

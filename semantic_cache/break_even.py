@@ -2,11 +2,12 @@
 
 Every query pays the search `s`, a hit pays fetching `f` instead of the model's `T`. Searching all pays when
 
-    s + h * f + (1 - h) * T < T,    that is    h > s / (T - f)
+    s + h * f + (1 - h) * T < T,    that is    h > (s + h * f) / T
 
 with the hit rate `h` (Category-Aware Semantic Caching, arXiv 2510.26835, its section on the cost of a miss; derived
-here). All four are measured by category while they happen, the times as kvstore/estimate.py does: one outlier
-moves nothing much. What is in doubt is searched: a search costs little beside
+here). The cascade reads what it judges, of hits and misses alike, so a search is measured with its fetches: `s + h * f`
+is one time. It, `h` and `T` are measured by category while they happen, the times as kvstore/estimate.py does: one
+outlier moves nothing much. What is in doubt is searched: a search costs little beside
 the model. Exact matching takes microseconds and is none of this: it is always on.
 """
 
@@ -29,7 +30,7 @@ _ONE = (1.0,)
 class _Category:
     def __init__(self) -> None:
         self.hits = self.searches = 0.0  # the older, the less they weigh
-        self.search, self.fetch, self.model = Estimate(), Estimate(), Estimate()
+        self.search, self.model = Estimate(), Estimate()
         self.not_searched = 0  # since the last search
 
 
@@ -40,7 +41,7 @@ class Balance:
     hit_rate: float
     """Of its searches; NaN before the first."""
     needed: float
-    """The hit rate that pays; NaN while too little was measured, infinite where no hit rate does."""
+    """The hit rate that pays, above 1 where none does; NaN while too little was measured."""
     pays: bool
     """Or is not known not to."""
 
@@ -67,18 +68,13 @@ class BreakEven:
             return True
 
     def searched(self, category: str, seconds: float, hit: bool) -> None:
-        """A search and its judging took so long. A neighbour that is explored counts as a hit: it may come to be one,
-        and what is still being learned is not held against the category."""
+        """A search took so long, with its fetching and judging. A neighbour that is explored counts as a hit: it may
+        come to be one, and what is still being learned is not held against the category."""
         with self._lock:
             known = self._of(category)
             known.search.observe(_ONE, seconds)
             known.hits = known.hits * (1 - 1 / _MEMORY) + hit
             known.searches = known.searches * (1 - 1 / _MEMORY) + 1
-
-    def fetched(self, category: str, seconds: float) -> None:
-        """What was found took so long to read."""
-        with self._lock:
-            self._of(category).fetch.observe(_ONE, seconds)
 
     def computed(self, category: str, seconds: float) -> None:
         """The model took so long."""
@@ -105,5 +101,4 @@ def _needed(category: _Category) -> float:
     """NaN while too few searches and answers of the model were measured."""
     if not category.search.rates or not category.model.rates:
         return math.nan
-    spared_s = category.model.seconds(_ONE) - category.fetch.seconds(_ONE)
-    return category.search.seconds(_ONE) / spared_s if spared_s > 0 else math.inf
+    return category.search.seconds(_ONE) / category.model.seconds(_ONE)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from connectors.proxy.schemas import AnswerBody, AnswerPage, CategoryBody, CategoryList, DropAnswer
+from connectors.proxy.schemas import AnswerBody, AnswerPage, CategoryLine, CategoryList, DropAnswer
 from connectors.settings import load_settings
 from connectors.sidecar_connection import Answer, Connection, text_of
 from kvstore import InvalidRequest
@@ -44,7 +44,7 @@ class AnswerService:
         self.url = connection.url
         self._connection, self._runner = connection, runner
 
-    def categories(self) -> list[CategoryBody]:
+    def categories(self) -> list[CategoryLine]:
         """For the admin's token."""
         return self._asked(CategoryList, "GET", "/v1/categories").categories
 

@@ -9,7 +9,7 @@ from connectors.byte_size import format_bytes
 from connectors.cli.output import format_age, print_fields, print_line, print_table
 
 if TYPE_CHECKING:
-    from connectors.proxy.schemas import AnswerBody, CategoryBody
+    from connectors.proxy.schemas import AnswerBody, CategoryLine
 
 _QUESTION_CHARACTERS, _ANSWER_CHARACTERS = 60, 40
 _CATEGORY_COLUMNS = [
@@ -19,14 +19,7 @@ _CATEGORY_COLUMNS = [
 _ANSWER_COLUMNS = ["id>", "question", "answer", "category", "tenant", "model", "size>", "age>", "expires>"]
 
 
-def hit_rate(category: CategoryBody) -> float | None:
-    """Of the requests that may be answered; None of none."""
-    hits = category.hits_exact + category.hits_semantic
-    asked = hits + category.misses + category.explored
-    return hits / asked if asked else None
-
-
-def print_categories(categories: Sequence[CategoryBody], now_s: float) -> None:
+def print_categories(categories: Sequence[CategoryLine], now_s: float) -> None:
     print_table(_CATEGORY_COLUMNS, [_category_row(category, now_s) for category in categories])
     if any(category.threshold is None for category in categories):
         print_line(
@@ -56,13 +49,13 @@ def print_answer(answer: AnswerBody, now_s: float) -> None:
     )
 
 
-def _category_row(category: CategoryBody, now_s: float) -> tuple[str, ...]:
+def _category_row(category: CategoryLine, now_s: float) -> tuple[str, ...]:
     return (
         category.category,
         str(category.hits_exact),
         str(category.hits_semantic),
-        str(category.misses),
-        _percent(hit_rate(category)),
+        str(category.misses + category.not_searched),
+        _percent(category.hit_rate),
         str(category.explored),
         str(category.barred),
         str(category.entries),

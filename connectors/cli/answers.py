@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from connectors.cli.answer_tables import hit_rate, print_answer, print_answers, print_categories
+from connectors.cli.answer_tables import print_answer, print_answers, print_categories
 from connectors.cli.options import JsonOption
 from connectors.cli.output import print_json, print_line
 from connectors.counted import counted
@@ -59,7 +60,7 @@ def categories(url: UrlOption = None, token: TokenOption = None, as_json: JsonOp
     with _service(url, token) as service:
         found = service.categories()
     if as_json:
-        print_json([{**category.model_dump(), "hit_rate": hit_rate(category)} for category in found])
+        print_json([{**asdict(category), "hit_rate": category.hit_rate} for category in found])
     elif found:
         print_categories(found, time.time())
     else:

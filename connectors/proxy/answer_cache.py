@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from connectors.proxy.sameness import same_answer
+from connectors.proxy.schemas import CategoryLine
 from semantic_cache.decision import Decision, Outcome
 from semantic_cache.documents import Document, Documents
 from semantic_cache.memory_documents import MemoryDocuments
@@ -45,30 +46,6 @@ class Load(Protocol):
     @property
     def value(self) -> float:
         """From 0 to 1, now."""
-
-
-@dataclass(frozen=True)
-class CategoryLine:
-    """Of one category, since the start, and what it holds now. What is not known is None."""
-
-    category: str
-    hits_exact: int = 0
-    hits_semantic: int = 0
-    misses: int = 0
-    explored: int = 0
-    barred: int = 0
-    entries: int = 0
-    size_bytes: int = 0
-    oldest_at_s: float | None = None
-    """Unix time, as `newest_at_s`."""
-    newest_at_s: float | None = None
-    threshold: float | None = None
-    """The lowest score that is served; None while none is."""
-    wrong: float | None = None
-    """Share of what is served that is wrong, as estimated."""
-    wrong_at_most: float | None = None
-    observed: int = 0
-    """Labels so far."""
 
 
 @dataclass(frozen=True)

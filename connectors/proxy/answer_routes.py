@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import asdict
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from starlette.concurrency import run_in_threadpool
 
 from connectors.proxy import answer_book
 from connectors.proxy.answer_book import Line, Wanted
-from connectors.proxy.answer_cache import Answering, CategoryLine
+from connectors.proxy.answer_cache import Answering
 from connectors.proxy.schemas import (
     AnswerBody,
     AnswerPage,
-    CategoryBody,
     CategoryList,
     DropAnswer,
     FeedbackAnswer,
@@ -25,7 +23,6 @@ from connectors.proxy.schemas import (
     LoadRequest,
 )
 from connectors.proxy.wishes import CATEGORY_PATTERN, LONGEST_S
-from connectors.sidecar.callers import Caller
 from connectors.sidecar.context import CallerOf, Context, ContextOf
 from connectors.sidecar.problems import ALWAYS, OF_BODIES, Problem, responses
 from connectors.sidecar.schemas import Tenant
@@ -36,13 +33,24 @@ _MOST_AT_ONCE = 200
 _RESPONSES = responses(*ALWAYS, "forbidden", "no-cache")
 _OF_BODY = responses(*ALWAYS, *OF_BODIES, "forbidden", "no-cache")
 
-_Text = Annotated[str | None, Query(max_length=500, description="Stands in the question.")]
-_Category = Annotated[str | None, Query(pattern=CATEGORY_PATTERN)]
-_Tenant = Annotated[Tenant | None, Query()]
-_OlderThan = Annotated[float | None, Query(ge=0, le=LONGEST_S, description="Seconds since it was computed.")]
 _After = Annotated[int, Query(ge=-1, le=1 << 62, description="`next_after` of the page before.")]
 _Limit = Annotated[int, Query(ge=1, le=_MOST_AT_ONCE)]
 _DryRun = Annotated[bool, Query(description="Counts them and lets them be.")]
+
+
+async def _wanted(
+    caller: CallerOf,
+    text: Annotated[str | None, Query(max_length=500, description="Stands in the question.")] = None,
+    category: Annotated[str | None, Query(pattern=CATEGORY_PATTERN)] = None,
+    tenant: Annotated[Tenant | None, Query()] = None,
+    older_than_s: Annotated[float | None, Query(ge=0, le=LONGEST_S, description="Since it was computed.")] = None,
+) -> Wanted:
+    """Of a tenant its own alone; of the admin everybody's, unless one is named."""
+    whose = tenant if caller.is_admin else caller.acts_for(tenant)
+    return Wanted(whose, category, text, older_than_s)
+
+
+_Which = Annotated[Wanted, Depends(_wanted)]
 
 
 @router.post("/feedback", responses=_OF_BODY)
@@ -67,15 +75,11 @@ async def load(given: LoadRequest, caller: CallerOf, context: ContextOf) -> Load
 async def list_answers(
     caller: CallerOf,
     context: ContextOf,
-    text: _Text = None,
-    category: _Category = None,
-    tenant: _Tenant = None,
-    older_than_s: _OlderThan = None,
+    wanted: _Which,
     after: _After = -1,
     limit: _Limit = 50,
 ) -> AnswerPage:
     """Answers that are held, of those that the caller sees, the oldest first. A page may be short, or empty."""
-    wanted = Wanted(_whose(caller, tenant), category, text, older_than_s)
     found = await run_in_threadpool(answer_book.page, _answering(context), wanted, time.time(), after, limit)
     return AnswerPage(answers=[_body(line) for line in found.lines], next_after=found.next_after)
 
@@ -84,14 +88,11 @@ async def list_answers(
 async def drop_answers(
     caller: CallerOf,
     context: ContextOf,
-    text: _Text = None,
-    category: _Category = None,
-    tenant: _Tenant = None,
-    older_than_s: _OlderThan = None,
+    wanted: _Which,
     dry_run: _DryRun = False,
 ) -> DropAnswer:
     """Drop the answers of which all that is said is true; a tenant its own alone."""
-    answering, wanted = _answering(context), Wanted(_whose(caller, tenant), category, text, older_than_s)
+    answering = _answering(context)
     if dry_run:
         chosen = await run_in_threadpool(answer_book.chosen_ids, answering, wanted, time.time())
         return DropAnswer(answers=len(chosen), dropped=False)
@@ -103,28 +104,13 @@ async def drop_answers(
 async def categories(caller: CallerOf, context: ContextOf) -> CategoryList:
     """How each category does, of all tenants together."""
     caller.require_admin()
-    lines = await run_in_threadpool(_answering(context).categories)
-    return CategoryList(categories=[_category_body(line) for line in lines])
+    return CategoryList(categories=list(await run_in_threadpool(_answering(context).categories)))
 
 
 def _answering(context: Context) -> Answering:
     if context.front is None or context.front.answering is None:
         raise Problem("no-cache", "this service keeps no answers: its settings have none kept")
     return context.front.answering
-
-
-def _whose(caller: Caller, tenant: str | None) -> str | None:
-    """None is everybody's, for the admin."""
-    return tenant if caller.is_admin else caller.acts_for(tenant)
-
-
-def _category_body(line: CategoryLine) -> CategoryBody:
-    return CategoryBody.model_validate({name: _finite(value) for name, value in asdict(line).items()})
-
-
-def _finite(value: object) -> object:
-    """JSON has no infinity, and nothing that is no number."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _body(line: Line) -> AnswerBody:

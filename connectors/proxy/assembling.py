@@ -33,36 +33,33 @@ class Assembler:
         self._answer: dict[str, Any] = {}
         self._choices: dict[int, dict[str, Any]] = {}
         self._wrong: str | None = None
-        self.is_done = False
-        """The stream said that it is."""
+        self._is_done = False
 
-    def take(self, event: Event) -> bool:
-        """Whether the event says the stream's usage and nothing else."""
+    def take(self, event: Event) -> None:
         said = event.said
         if said is None or self._wrong is not None:
-            return False
-        if self.is_done:
+            return
+        if self._is_done:
             self._wrong = "more came after the end"
-            return False
-        if said == DONE:
-            self.is_done = True
-            return False
-        try:
-            chunk = json.loads(said)
-            self._add(chunk)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, NotWhole) as error:
-            self._wrong = str(error) if isinstance(error, NotWhole) else "a chunk that is none"
-            return False
-        return not chunk.get("choices") and chunk.get("usage") is not None
+        elif said == DONE:
+            self._is_done = True
+        else:
+            self._take(said)
 
     def answer(self) -> dict[str, Any]:
         """Raises NotWhole."""
         if self._wrong is not None:
             raise NotWhole(self._wrong)
-        if not self.is_done:
+        if not self._is_done:
             raise NotWhole("the stream did not end")
         choices = [self._finished(self._choices[index]) for index in sorted(self._choices)]
         return {**self._answer, "object": self._kind.value, "choices": choices}
+
+    def _take(self, said: bytes) -> None:
+        try:
+            self._add(json.loads(said))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, NotWhole) as error:
+            self._wrong = str(error) if isinstance(error, NotWhole) else "a chunk that is none"
 
     def _add(self, chunk: Mapping[str, Any]) -> None:
         if chunk.get("object") != CHUNK[self._kind]:

@@ -245,20 +245,18 @@ class Front:
     async def _keep(self, call: Call, decision: Decision | None, recorder: Recorder, compute_s: float) -> None:
         assert call.asked is not None, "what is recorded was asked"
         try:
-            stored = kept(call.asked, recorder.answer(), self.terms.keeps_cut_off)
+            await run_in_threadpool(self._put, call, call.asked, decision, recorder, compute_s)
         except NotWhole as reason:
             self.counts["not_kept"] += 1
             _log.info("an answer is not kept: %s", reason)
-            return
-        try:
-            await run_in_threadpool(self._put, call, call.asked, decision, stored.to_bytes(), compute_s)
         except KVCacheError as error:
             self.counts["cache_unavailable"] += 1
             _log.warning("an answer cannot be kept: %s", error)
 
-    def _put(self, call: Call, asked: Asked, decision: Decision | None, response: bytes, compute_s: float) -> None:
+    def _put(self, call: Call, asked: Asked, decision: Decision | None, recorder: Recorder, compute_s: float) -> None:
+        """Raises NotWhole."""
         assert self.answering is not None, "without a cache nothing is kept"
-        cache = self.answering.cache
+        cache, response = self.answering.cache, kept(asked, recorder.answer(), self.terms.keeps_cut_off).to_bytes()
         compares = decision is not None and (decision.outcome is Outcome.EXPLORE or decision.check)
         if compares and decision is not None and decision.document is not None:
             right = self.answering.same(decision.document.response, response)

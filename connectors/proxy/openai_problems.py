@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from fastapi import Request, Response
@@ -22,6 +22,16 @@ def openai_problem(problem: Problem) -> JSONResponse:
     return problem.response(error={"message": problem.detail, "type": kind, "param": None, "code": problem.code})
 
 
+async def or_openai_problem(answer: Awaitable[Response]) -> Response:
+    """The answer, or why there is none."""
+    try:
+        return await answer
+    except Problem as problem:
+        return openai_problem(problem)
+    except KVCacheError as error:
+        return openai_problem(of_error(error))
+
+
 class OpenAIRoute(APIRoute):
     """For a router's `route_class`."""
 
@@ -29,11 +39,6 @@ class OpenAIRoute(APIRoute):
         answered = super().get_route_handler()
 
         async def handle(request: Request) -> Response:
-            try:
-                return await answered(request)
-            except Problem as problem:
-                return openai_problem(problem)
-            except KVCacheError as error:
-                return openai_problem(of_error(error))
+            return await or_openai_problem(answered(request))
 
         return handle

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from itertools import groupby
 from typing import Any, Protocol
@@ -10,10 +11,11 @@ from typing import Any, Protocol
 from connectors.proxy.assembling import Assembler, NotWhole
 from connectors.proxy.broadcast import Piece
 from connectors.proxy.canonical import Kind
-from connectors.proxy.events import Event, Splitter
+from connectors.proxy.events import DONE, Event, Splitter
 from connectors.proxy.keeping import MOST_BYTES
 
 _MOST_EVENT_BYTES = 1 << 20
+_MAY_BE_USAGE = re.compile(rb'"usage"\s*:\s*\{')
 
 
 class Recorder(Protocol):
@@ -79,10 +81,14 @@ class OfJson:
 
 
 class OfStream:
-    """An answer in events. They are passed on when they are whole: the one with the usage may not be asked for."""
+    """An answer in events. They are passed on when they are whole: the one with the usage may not be asked for.
+
+    What they say is read when there is time, after the last one.
+    """
 
     def __init__(self, kind: Kind) -> None:
-        self._splitter, self._assembler = Splitter(), Assembler(kind)
+        self._kind, self._splitter = kind, Splitter()
+        self._events: list[Event] = []
         self._bytes, self._gave_up = 0, False
 
     def take(self, content: bytes) -> Iterator[Piece]:
@@ -93,6 +99,7 @@ class OfStream:
         if self._bytes > MOST_BYTES or len(self._splitter.rest) > _MOST_EVENT_BYTES:
             self._gave_up = True
             yield from self.rest()
+            self._events.clear()
 
     def rest(self) -> Iterator[Piece]:
         if rest := self._splitter.rest:
@@ -101,16 +108,31 @@ class OfStream:
 
     @property
     def is_done(self) -> bool:
-        return self._assembler.is_done
+        return bool(self._events) and self._events[-1].said == DONE
 
     def answer(self) -> dict[str, Any]:
         if self._gave_up:
             raise NotWhole("the answer is too long to be kept")
-        return self._assembler.answer()
+        assembler = Assembler(self._kind)
+        for event in self._events:
+            assembler.take(event)
+        return assembler.answer()
 
     def _taken(self, event: Event) -> Piece:
         self._bytes += len(event.raw)
-        return Piece(event.raw, is_usage=self._assembler.take(event))
+        self._events.append(event)
+        return Piece(event.raw, _is_usage(event))
+
+
+def _is_usage(event: Event) -> bool:
+    """Whether it says the stream's usage and nothing else. Only what looks like it is read."""
+    if _MAY_BE_USAGE.search(event.raw) is None:
+        return False
+    try:
+        chunk = json.loads(event.said or b"")
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(chunk, dict) and chunk.get("choices") == [] and isinstance(chunk.get("usage"), dict)
 
 
 def _joined(pieces: list[Piece]) -> Iterator[Piece]:

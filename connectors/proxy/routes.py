@@ -2,87 +2,70 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated
+from urllib.parse import quote
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from connectors.proxy.canonical import Kind, NoQuestion, read_request
-from connectors.proxy.events import MEDIA_TYPE
+from connectors.proxy.described import BODY, CACHED, MESSAGES, PASSED, TEXT, asking
 from connectors.proxy.exchange import Exchange
 from connectors.proxy.front import Call, Front
-from connectors.proxy.openai_problems import OpenAIRoute
+from connectors.proxy.openai_problems import OpenAIRoute, or_openai_problem
 from connectors.proxy.passing import changing_answers, headers_on
-from connectors.proxy.wishes import CATEGORY_PATTERN, LONGEST_S, Wishes, read_wishes
+from connectors.proxy.wishes import Wishes, read_wishes
 from connectors.sidecar.callers import Caller
-from connectors.sidecar.context import CallerOf, Context, ContextOf, body_of
+from connectors.sidecar.context import CallerOf, Context, ContextOf, admitted, body_of, context_of
 from connectors.sidecar.logs import REQUEST_ID
-from connectors.sidecar.problems import OF_BODIES, Problem, responses
+from connectors.sidecar.problems import Problem
 
 router = APIRouter(prefix="/v1", tags=["proxy"], route_class=OpenAIRoute)
 _LONG_BYTES = 32 << 10  # reading so much JSON takes long enough to be done beside the event loop
-_JSON = {"application/json": {"schema": {"type": "object"}}}
-_EVENTS = {MEDIA_TYPE: {"schema": {"type": "string"}}}
-_BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}}
-_PROBLEMS = responses(
-    *("unauthorized", "no-upstream", "invalid-request", "too-many-requests", *OF_BODIES),
-    *("unavailable", "upstream-failed", "upstream-timeout", "not-cached"),
-)
-_MARKS = {
-    name: {"description": said, "schema": {"type": "string"}}
-    for name, said in {
-        "x-kvstore-cache": "hit, miss or bypass.",
-        "x-kvstore-cache-why": "One sentence, for people.",
-        "x-kvstore-cache-rung": "Of a hit: exact or semantic.",
-        "x-kvstore-hit-id": "What feedback names.",
-        "x-kvstore-category": "What the question was counted as.",
-        "x-kvstore-explanation": "JSON of what was decided, where it was asked for.",
-    }.items()
-}
-_AS_UPSTREAM = {"description": "What the upstream answered, as it came.", "content": _JSON}
-_CACHED: dict[int | str, dict[str, Any]] = {
-    200: {"description": "An answer.", "headers": _MARKS, "content": {**_JSON, **_EVENTS}},
-    "default": _AS_UPSTREAM,
-    **_PROBLEMS,
-}
-_PASSED: dict[int | str, dict[str, Any]] = {200: _AS_UPSTREAM, "default": _AS_UPSTREAM, **_PROBLEMS}
-
-_WISHES: list[dict[str, Any]] = [
-    {"name": name, "in": "header", "required": False, "description": said, "schema": schema}
-    for name, said, schema in (
-        ("cache-control", "no-cache, no-store, max-age=N or only-if-cached.", {"type": "string"}),
-        ("x-kvstore-cache", "Whether the cache is left out, or given a new answer.", {"enum": ["bypass", "refresh"]}),
-        ("x-kvstore-category", "What the question is counted as.", {"type": "string", "pattern": CATEGORY_PATTERN}),
-        ("x-kvstore-ttl-s", "For how long the answer is kept.", {"type": "number", "minimum": 0, "maximum": LONGEST_S}),
-        ("x-kvstore-explain", "Whether the decision is explained.", {"enum": ["true", "false"]}),
-    )
-]
-_CACHED_EXTRA = {**_BODY, "parameters": _WISHES}
 
 
-@router.post("/chat/completions", response_class=Response, responses=_CACHED, openapi_extra=_CACHED_EXTRA)
+@router.post("/chat/completions", response_class=Response, responses=CACHED, openapi_extra=asking(messages=MESSAGES))
 async def chat_completions(request: Request, caller: CallerOf, context: ContextOf) -> Response:
     """A chat completion, as OpenAI has it: streamed or not, with tools, of several choices."""
     return await _answer(request, caller, context, Kind.CHAT, "/chat/completions")
 
 
-@router.post("/completions", response_class=Response, responses=_CACHED, openapi_extra=_CACHED_EXTRA)
+async def usual_chat(request: Request) -> Response | None:
+    """Answers a chat as nearly all are; None, with nothing read of its body, where parameters are to be refused."""
+    return None if request.scope["query_string"] else await or_openai_problem(_straight(request))
+
+
+async def _straight(request: Request) -> Response:
+    return await chat_completions(request, admitted(request), context_of(request))
+
+
+@router.post("/completions", response_class=Response, responses=CACHED, openapi_extra=asking(prompt=TEXT))
 async def completions(request: Request, caller: CallerOf, context: ContextOf) -> Response:
     """A raw completion. Only the same words find an answer that is held."""
     return await _answer(request, caller, context, Kind.COMPLETION, "/completions")
 
 
-@router.post("/embeddings", response_class=Response, responses=_PASSED, openapi_extra=_BODY)
+@router.post("/embeddings", response_class=Response, responses=PASSED, openapi_extra=BODY)
 async def embeddings(request: Request, caller: CallerOf, context: ContextOf) -> Response:
     """Embeddings, of the upstream."""
     front = _front(context)
     return _passed(request, caller, front, "/embeddings", await _body(request, context, front))
 
 
-@router.get("/models", response_class=Response, responses=_PASSED)
+@router.get("/models", response_class=Response, responses=PASSED)
 async def models(request: Request, caller: CallerOf, context: ContextOf) -> Response:
     """Models, of the upstream."""
     return _passed(request, caller, _front(context), "/models", None)
+
+
+@router.get("/models/{model:path}", response_class=Response, responses=PASSED)
+async def model(
+    model: Annotated[str, Path(max_length=500)], request: Request, caller: CallerOf, context: ContextOf
+) -> Response:
+    """One model, of the upstream."""
+    if {"", ".", ".."} & set(model.split("/")):
+        raise Problem("not-found", f"no model is called {model[:50]!r}: see GET /v1/models")  # but another address
+    return _passed(request, caller, _front(context), f"/models/{quote(model, safe='')}", None)
 
 
 def _front(context: Context) -> Front:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import BaseModel, Field, StringConstraints
 
 from connectors.sidecar.schemas import Given, Tenant
+from semantic_cache.statistics import CategoryStatistics
 
 
 class FeedbackRequest(Given):
@@ -54,24 +56,15 @@ class DropAnswer(BaseModel):
     dropped: bool
 
 
-class CategoryBody(BaseModel):
-    """Since the start, and what it holds now. Null is what is not known."""
+@dataclass(frozen=True)
+class CategoryLine(CategoryStatistics):
+    """And what its labels prove. Null is what is not known."""
 
-    category: str
-    hits_exact: int
-    hits_semantic: int
-    misses: int
-    explored: int
-    barred: int
-    entries: int
-    size_bytes: int
-    oldest_at_s: float | None
-    newest_at_s: float | None
-    threshold: float | None = Field(description="The lowest score that is served; null while none is.")
-    wrong: float | None = Field(description="Share of what is served that is wrong, as estimated.")
-    wrong_at_most: float | None = Field(description="The same, at the confidence that was asked for.")
-    observed: int = Field(description="Answers whose rightness is known.")
+    observed: Annotated[int, Field(description="Answers whose rightness is known.")]
+    threshold: Annotated[float | None, Field(description="The lowest score that is served; null while none is.")] = None
+    wrong: Annotated[float | None, Field(description="Share of what is served that is wrong, as estimated.")] = None
+    wrong_at_most: Annotated[float | None, Field(description="The same, at the confidence that was asked for.")] = None
 
 
 class CategoryList(BaseModel):
-    categories: list[CategoryBody]
+    categories: list[CategoryLine]

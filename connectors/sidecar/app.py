@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from connectors.proxy import answer_routes
+from connectors.proxy import answer_routes, elsewhere
 from connectors.proxy import routes as proxy_routes
 from connectors.sidecar import (
     entry_routes,
@@ -33,7 +33,12 @@ _DESCRIPTION = """KV caches of prompts, kept and given back by chunk: see the RE
 A frame is one encoded chunk; its key is its address. `match` says how many of a prompt's leading chunks are held.
 Whoever shares this host reads frames where they lie (`descriptors`); others get their bytes. All is checked
 by whoever receives it: `Kvstore-Xxh3` is the XXH3-128 of a body. Errors are `application/problem+json`, and their
-`code` does not change."""
+`code` does not change.
+
+With an upstream, OpenAI clients find their API here: chat completions, raw completions, embeddings and models. Each
+answer says in `x-kvstore-cache` whether it was a `hit`, a `miss` or a `bypass` of the cache, and in
+`x-kvstore-cache-why` for what reason; a caller says in `Cache-Control` and `x-kvstore-*` headers what may be answered
+from before, and what is kept."""
 
 
 def create_app(context: Context) -> FastAPI:
@@ -47,6 +52,7 @@ def create_app(context: Context) -> FastAPI:
     app.state.lane = Lane(context, app.state.instruments)
     app.add_middleware(Observed, context=context, instruments=app.state.instruments)
     problems.install(app)
+    elsewhere.install(app)
     operations = health_routes, metrics_routes, report_routes, status_routes
     for routes in (  # looked through one by one: the most asked first
         frame_routes,

@@ -1,30 +1,34 @@
-"""The shortcut: usual puts of frames go to their endpoint straight, whatever else comes by all that leads to it.
+"""The shortcut: usual puts of frames, and usual questions, go to their endpoints straight; whatever else comes by all
+that leads to it.
 
-The layers of an application between a request and its endpoint take a third of the time that a put of a MiB takes.
+The layers of an application between a request and its endpoint take a third of the time that a put of a MiB takes, and
+a fifth of what the proxy adds to a question.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fastapi import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from connectors.proxy.routes import usual_chat
 from connectors.sidecar.frame_routes import KEY, usual_put
 from connectors.sidecar.problems import Problem, of_error
+from connectors.sidecar.usual_route import Take
 from kvstore import KVCacheError
 
 _BEFORE_KEY = "/v1/frames/"
+_CHAT = "/v1/chat/completions"
 
 
 @dataclass(frozen=True)
-class _Route:
+class _Way:
+    path: str
     """What requests are counted under."""
-
-    path: str = _BEFORE_KEY + "{key}"
-
-
-_ROUTE = _Route()
+    take: Take
+    path_params: Mapping[str, str]
 
 
 class Shortcut:
@@ -34,13 +38,13 @@ class Shortcut:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        before, key = scope["path"][: len(_BEFORE_KEY)], scope["path"][len(_BEFORE_KEY) :]
-        if scope["method"] != "PUT" or before != _BEFORE_KEY or KEY.fullmatch(key) is None:
+        way = _way(scope["method"], scope["path"])
+        if way is None:
             await self._app(scope, receive, send)
             return
-        request = Request({**scope, "path_params": {"key": key}}, receive)
+        request = Request({**scope, "path_params": way.path_params}, receive)
         try:
-            answer = await usual_put(request)
+            answer = await way.take(request)
         except Problem as problem:
             answer = problem.response()
         except KVCacheError as error:
@@ -48,5 +52,14 @@ class Shortcut:
         if answer is None:
             await self._app(scope, receive, send)
         else:
-            scope["route"] = _ROUTE
+            scope["route"] = way
             await answer(scope, receive, send)
+
+
+def _way(method: str, path: str) -> _Way | None:
+    if method == "POST" and path == _CHAT:
+        return _Way(_CHAT, usual_chat, {})
+    key = path.removeprefix(_BEFORE_KEY)
+    if method == "PUT" and path.startswith(_BEFORE_KEY) and KEY.fullmatch(key):
+        return _Way(_BEFORE_KEY + "{key}", usual_put, {"key": key})
+    return None

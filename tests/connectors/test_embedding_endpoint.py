@@ -10,9 +10,12 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
+from connectors.answering import open_answering
 from connectors.embedding_endpoint import EndpointEmbedder
+from connectors.setting_tables import SemanticSettings
 from kvstore import EmbedderUnavailable, InvalidRequest
 from semantic_cache.lexical_embedder import LexicalEmbedder
+from semantic_cache.query import Query
 from tests.connectors.sidecar.lying import CLOSE, HANG, answer, lying
 from tests.semantic_cache.contracts_embedder import EmbedderContract
 
@@ -226,3 +229,14 @@ def test_a_url_of_another_kind_is_refused_and_keeps_its_secrets(url):
 def test_nothing_is_as_long_as_nothing(which):
     with pytest.raises(InvalidRequest, match="above 0"):
         EndpointEmbedder(**{"url": "http://host/v1", "model": "m", "dimension": 2} | which)
+
+
+def test_it_ends_with_the_cache_that_was_opened_with_it(url, tmp_path):
+    semantic = SemanticSettings(
+        tmp_path, embedder=url, embedder_model="lexical", embedder_dimension=DIMENSION, embedder_key=KEY
+    )
+    before = set(threading.enumerate())
+    with open_answering(semantic) as answering:
+        assert answering.cache.add(Query("What is rice?", category="general"), b"Grain", "w", 1.0)
+        assert set(threading.enumerate()) > before
+    assert set(threading.enumerate()) <= before

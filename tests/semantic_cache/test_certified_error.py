@@ -19,6 +19,11 @@ def test_a_fixed_threshold_breaks_it_often():
     assert rows[-1]["broken"] > 0.1
 
 
+def test_it_is_the_same_in_two_processes():
+    (one, _), (two, _) = (measure("fixed, 0.9", fixed, 6, 500, processes) for processes in (1, 2))
+    assert one == two
+
+
 def test_an_oracle_serves_the_least_likely_wrong_as_long_as_the_budget_lasts():
     requests = [Request(None, 0.0)] * 100 + [Request(0.5, 0.5)] * 2 + [Request(0.9, 0.0)] * 100
     assert oracle(requests) == 101  # and two more that are as often wrong as right

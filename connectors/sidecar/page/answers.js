@@ -47,8 +47,8 @@ function hits({ hits_exact, hits_semantic }) {
   return hits_exact + hits_semantic;
 }
 
-function computed({ misses, explored }) {
-  return misses + explored;
+function computed({ misses, not_searched, explored }) {
+  return misses + not_searched + explored;
 }
 
 /** Those that are barred may not be answered, and count for none. */

@@ -27,6 +27,7 @@ class Answered:
 
     served: object
     answering: Answering
+    upstream: object
 
     def ask(self, question, category, token=OURS, model="plain"):
         """As a client does; whether the answer came from the cache."""
@@ -53,16 +54,16 @@ class Answered:
 
 
 @contextmanager
-def answered(path: Path, tokens=TOKENS, tiers=None, metrics=None):
-    """Serves a proxy whose answers lie in `path`, embedded by their words."""
+def answered(path: Path, tokens=TOKENS, tiers=None, metrics=None, upstream=None, embedder="lexical"):
+    """Serves a proxy whose answers lie in `path`, embedded by their words unless said otherwise."""
     tiers = Tiers([NoTier()]) if tiers is None else tiers
     with (
-        upstream_serving() as (_, upstream_url),
-        open_answering(SemanticSettings(path, embedder="lexical")) as answering,
+        upstream_serving(upstream) as (upstream, upstream_url),
+        open_answering(SemanticSettings(path, embedder=embedder)) as answering,
     ):
         front = Front(Upstream(upstream_url, "the key of the upstream", 20.0), answering, Terms())
         with serving(tiers, metrics or Metrics(), tokens, front=front) as served:
-            yield Answered(served, answering)
+            yield Answered(served, answering, upstream)
 
 
 def fill(proxied):

@@ -42,6 +42,8 @@ class Upstream:
         self.app.post("/v1/completions")(self.completions)
         self.app.post("/v1/embeddings")(self.embeddings)
         self.app.get("/v1/models")(self.models)
+        self.app.get("/v1/models/{model:path}")(self.model)
+        self.app.get("/secret")(self.model)
 
     @property
     def num_asked(self):
@@ -60,6 +62,10 @@ class Upstream:
     async def models(self, request: Request):
         self.headers.append(dict(request.headers))
         return {"object": "list", "data": [{"id": "plain", "object": "model", "created": 1, "owned_by": "me"}]}
+
+    async def model(self, request: Request):
+        self.asked.append(request.scope["raw_path"].decode())
+        return {"id": request.path_params.get("model"), "object": "model", "created": 1, "owned_by": "me"}
 
     async def answered(self, request, choice, kind, chunk_kind):
         raw = await request.body()
@@ -192,9 +198,9 @@ def words(text):
 
 
 @contextmanager
-def upstream_serving():
-    """The upstream, and its base URL."""
-    upstream, listening = Upstream(), socket.create_server(("127.0.0.1", 0))
+def upstream_serving(upstream=None):
+    """The upstream, which may be another than `Upstream`, and its base URL."""
+    upstream, listening = upstream or Upstream(), socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
         upstream.app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1
     )

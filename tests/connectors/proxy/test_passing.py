@@ -84,6 +84,27 @@ def test_models_and_embeddings_are_the_upstreams(client):
     assert client.embeddings.create(model="e", input="text").data[0].embedding == [0.5, 0.25]
 
 
+@pytest.mark.parametrize("model", ["plain", "house/plain-7b", "ft:plain:house::1", "é ?"])
+def test_a_model_is_the_upstreams(client, model):
+    assert client.models.retrieve(model).id == model
+
+
+@pytest.mark.parametrize("way", ["..", "../../secret", "a/../../../secret", "%2e%2e/%2e%2e/secret", ".", "", "a//b"])
+def test_a_model_is_no_way_to_what_else_the_upstream_has(proxied, way):
+    assert proxied.ask()("GET", f"/v1/models/{way}").code == "not-found"
+    assert proxied.upstream.num_asked == 0
+
+
+def test_what_there_is_not_is_said_with_what_there_is(client):
+    for ask in (client.files.list, lambda: client.responses.create(model="plain", input="Hello")):
+        with pytest.raises(openai.NotFoundError, match=r"POST /v1/chat/completions, .*GET /v1/models/\{model\}") as met:
+            ask()
+        assert met.value.code == "not-found"
+    with pytest.raises(openai.APIStatusError) as met:
+        client.models.delete("plain")
+    assert met.value.status_code == 405
+
+
 @pytest.mark.parametrize(
     ("model", "raised"),
     [
