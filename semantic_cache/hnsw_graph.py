@@ -1,7 +1,7 @@
 """Graph: the vectors of one large partition, found by walking a graph of near ones. The only file that calls faiss.
 
 Malkov and Yashunin, Efficient and robust approximate nearest neighbor search using hierarchical navigable small
-world graphs (IEEE TPAMI 2020), as faiss has it: algorithm 5 with M = 32, efConstruction = 100, ef = 64, over codes
+world graphs (IEEE TPAMI 2020), as faiss has it: algorithm 5 with M = 32, efConstruction = 100, ef = 48, over codes
 of 8 bits a dimension between the bounds of the vectors it began with, widened by a tenth on either side. Cosines
 are those of the codes.
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from semantic_cache.index import Neighbor
 from semantic_cache.packed_vectors import Ids, Rows, Vector, unpack
 
-_LINKS, _EF_CONSTRUCTION, _EF_SEARCH = 32, 100, 64
+_LINKS, _EF_CONSTRUCTION, _EF_SEARCH = 32, 100, 48
 _WIDENED = 0.1  # of the range of a coordinate: vectors that come later are cut to it
 _MOSTLY_KEPT = 0.995  # cosine of a vector and what is kept of it; else there have to be wider bounds
 _TRAINED_ON = 20_000  # vectors say the bounds well enough
@@ -64,9 +64,9 @@ class Graph:
             with self._walking:
                 self._hnsw.add(vector[None])
 
-    def show(self, ids: Ids) -> None:
-        """Those of these that are in it, from now on."""
-        rows = np.flatnonzero(np.isin(self._ids, ids))
+    def show(self, ids: Ids, first: int = 0) -> None:
+        """Those of these that are in its rows [first, num_rows), from now on."""
+        rows = first + np.flatnonzero(np.isin(self._ids[first:], ids))
         self._shown = self._shown.grown(len(self._ids))
         self._shown.show(rows)
         self.num_shown += len(rows)
@@ -84,11 +84,9 @@ class Graph:
         parameters = self._shown.parameters
         with self._walking:
             cosines, rows = self._hnsw.search(vector[None], k, params=parameters)
-        return [
-            Neighbor(int(self._ids[row]), min(float(cosine), 1.0))
-            for row, cosine in zip(rows[0], cosines[0], strict=True)
-            if row >= 0
-        ]
+        found = rows[0][rows[0] >= 0]
+        ids = self._ids[found].tolist()
+        return [Neighbor(each, min(cosine, 1.0)) for each, cosine in zip(ids, cosines[0].tolist(), strict=False)]
 
     def ids(self) -> Ids:
         """[row]; NOBODY where one is not shown."""

@@ -112,10 +112,12 @@ class HnswIndex(VectorIndex):
         if there is None or k < 1:
             return []
         rows, graph = there.rows, there.graph  # in this order: what leaves the rows is in the graph before
-        found = _nearest(rows, vector, k)
         if graph is None:
+            return _nearest(rows, vector, k)
+        found = graph.search(vector, k)
+        if not len(rows):
             return found
-        by_id = {neighbor.id: neighbor for neighbor in [*graph.search(vector, k), *found]}
+        by_id = {neighbor.id: neighbor for neighbor in [*found, *_nearest(rows, vector, k)]}
         return sorted(by_id.values(), key=lambda neighbor: -neighbor.cosine)[:k]
 
     def __len__(self) -> int:
@@ -184,10 +186,11 @@ class HnswIndex(VectorIndex):
     def _moved(self, there: _Partition, rows: Rows, graph: Graph) -> None:
         """These rows are in the graph now; it shows what was not removed meanwhile."""
         with self._changing:
-            graph.show(there.rows["id"])
             if there.graph is graph:
+                graph.show(there.rows["id"], graph.num_rows - len(rows))  # callers wait meanwhile
                 self.num_changes += len(rows)
             else:
+                graph.show(there.rows["id"])
                 graph.show(there.graph.ids() if there.graph else rows["id"][:0])
                 there.graph = graph if graph.num_shown else None
                 self.num_changes += graph.num_rows

@@ -48,6 +48,8 @@ NOW = frozenset(("today", "now", "currently"))
 
 def calendar(asked: Reading, stored: Reading) -> str | None:
     mine, theirs = _dates(asked), _dates(stored)
+    if not mine and not theirs:
+        return None
     return differing("date", mine - LOOSE, theirs - LOOSE) or clashing(
         "date", mine | _now(asked), theirs | _now(stored)
     )
@@ -55,12 +57,12 @@ def calendar(asked: Reading, stored: Reading) -> str | None:
 
 def _dates(reading: Reading) -> set[str]:
     found: set[str] = set()
-    if reading.forms.isdisjoint(NAMED):
+    if reading.lowers.isdisjoint(NAMED) and reading.lemmas.isdisjoint(NAMED):
         return found
-    for word in reading.words:
+    for place, word in enumerate(reading.words):
         name = MONTHS.get(word.lower) or DAYS.get(word.lower) or OTHER.get(word.lemma)
-        if name is None and not word.opens:
-            name = CAPITAL_MONTHS.get(word.text)
+        if name is None and word.text in CAPITAL_MONTHS and not reading.opens(place):
+            name = CAPITAL_MONTHS[word.text]
         if name is None and word.lemma in DAYS:
             name = DAYS[word.lemma]
         if name is not None:

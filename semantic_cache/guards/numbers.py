@@ -19,6 +19,10 @@ ORDINAL_ENDINGS = frozenset(("st", "nd", "rd", "th"))
 LONE_LETTERS = frozenset("smglk")
 """Units and scales only where they are written to the digits: 5m, not `5 m` or a word of its own."""
 SPELLED = frozenset().union(ONES, TENS, ORDINALS, TIMES, PARTS, SCALES, ("noon", "midnight"))
+COUNTING = SPELLED | {word.lower() for word in ROMAN}
+COUNTED = re.compile(r"[0-9]|[^\x00-\x7f]")
+"""What any number has, in letters or else in digits: most texts have none."""
+MEASURES = frozenset(UNITS)
 ONE = frozenset(("one", "once", "single", "half"))
 """Said of many things; a number only where the other text has one in its place."""
 
@@ -39,6 +43,8 @@ class Amount:
 
 def numbers(asked: Reading, stored: Reading) -> str | None:
     mine, theirs = list(amounts(asked)), list(amounts(stored))
+    if not mine and not theirs:
+        return None
     exact, other_exact = _exact(mine), _exact(theirs)
     here, there = {amount.said: amount.written for amount in mine}, {amount.said: amount.written for amount in theirs}
     if exact == other_exact:
@@ -60,7 +66,7 @@ def units(asked: Reading, stored: Reading) -> str | None:
 def amounts(reading: Reading) -> Iterator[Amount]:
     """In the order of the text; what is written together, as a date or a range, is one."""
     words = reading.words
-    at = 0
+    at = 0 if COUNTED.search(reading.text) or not reading.lowers.isdisjoint(COUNTING) else len(words)
     while at < len(words):
         if not words[at].is_number and words[at].lower not in SPELLED and words[at].text not in ROMAN:
             at += 1
@@ -105,9 +111,10 @@ def _digits(reading: Reading, at: int) -> tuple[int, Amount]:
     clock = _clock(reading, end)
     if clock is not None:
         return end - at + clock[0], Amount(_on_clock(text, clock[1]), "", False)
-    if MINUS.search(reading.text[: words[at].start]):
+    before = reading.text[: reading.starts[at]]
+    if before.endswith("-") and MINUS.search(before):
         text = f"-{text}"
-    before = reading.text[: words[at].start].rstrip()[-1:]
+    before = before.rstrip()[-1:]
     return _measured(reading, at, end, text, UNITS[before][0] if before in CURRENCY and before in UNITS else "", False)
 
 
@@ -138,7 +145,7 @@ def _measured(reading: Reading, at: int, end: int, text: str, unit: str, vague: 
     while value is not None and end < len(words) and _is_scale(reading, end):
         value *= SCALES[words[end].lower]
         end += 1
-    if reading.text[_end(words[end - 1]) :].lstrip(" ")[:1] == "%":
+    if reading.text[_end(reading, end - 1) :].lstrip(" ")[:1] == "%":
         unit = "%"
     elif end < len(words) and _measure(reading, end) in UNITS and not _is_ordinal(words[at]):
         base, factor = UNITS[_measure(reading, end)]
@@ -225,21 +232,21 @@ def _trimmed(value: Decimal, text: str) -> str:
 
 def _gap(reading: Reading, at: int) -> str:
     """Between a word and the one before it."""
-    return reading.text[_end(reading.words[at - 1]) : reading.words[at].start] if at else ""
+    return reading.text[_end(reading, at - 1) : reading.starts[at]] if at else ""
 
 
-def _end(word: Word) -> int:
-    return word.start + len(word.text)
+def _end(reading: Reading, at: int) -> int:
+    return reading.starts[at] + len(reading.words[at].text)
 
 
 def _written(reading: Reading, at: int, taken: int) -> str:
-    return reading.text[reading.words[at].start : _end(reading.words[at + taken - 1])]
+    return reading.text[reading.starts[at] : _end(reading, at + taken - 1)]
 
 
 def _units(reading: Reading) -> set[str]:
     """But for those of numbers, which are compared with them."""
     found: set[str] = set()
-    if reading.forms.isdisjoint(UNITS):
+    if reading.lowers.isdisjoint(MEASURES) and reading.lemmas.isdisjoint(MEASURES):
         return found
     counted = False
     for word in reading.words:

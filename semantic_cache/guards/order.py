@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from bisect import bisect_left
 
 from semantic_cache.guards.differing import said
 from semantic_cache.guards.function_words import ARTICLES
@@ -17,12 +18,16 @@ EVEN = word_set(
     " best which choose"
 )
 """Words around which things may change places."""
+Objects = dict[str, set[str]]
+"""Of prepositions, what stands behind them."""
+CHOOSING = EVEN - {"and", "or", "both", "either"}
 
 
 def order(asked: Reading, stored: Reading) -> str | None:
+    mine, theirs = _objects(asked), _objects(stored)
     return (
-        _roles(asked, stored)
-        or _turned(asked, stored)
+        _roles(asked, mine, stored, theirs)
+        or _turned(mine, theirs)
         or _agents(asked, stored)
         or _agents(stored, asked)
         or _and_or(asked, stored)
@@ -30,9 +35,8 @@ def order(asked: Reading, stored: Reading) -> str | None:
     )
 
 
-def _roles(asked: Reading, stored: Reading) -> str | None:
+def _roles(asked: Reading, mine: Objects, stored: Reading, theirs: Objects) -> str | None:
     """Both texts have both words; each has the other one behind the same preposition."""
-    mine, theirs = _objects(asked), _objects(stored)
     for role in mine.keys() & theirs.keys():
         here, there = mine[role] - theirs[role], theirs[role] - mine[role]
         if here & stored.lemmas and there & asked.lemmas:
@@ -40,9 +44,8 @@ def _roles(asked: Reading, stored: Reading) -> str | None:
     return None
 
 
-def _turned(asked: Reading, stored: Reading) -> str | None:
+def _turned(mine: Objects, theirs: Objects) -> str | None:
     """`From Paris` is not `to Paris`."""
-    mine, theirs = _objects(asked), _objects(stored)
     for one, other in (("from", "to"), ("to", "from")):
         found = mine.get(one, set()) & theirs.get(other, set())
         found -= theirs.get(one, set()) | mine.get(other, set())
@@ -52,14 +55,16 @@ def _turned(asked: Reading, stored: Reading) -> str | None:
 
 
 def _and_or(asked: Reading, stored: Reading) -> str | None:
-    if (EVEN - {"and", "or", "both", "either"}) & (asked.lowers | stored.lowers):
-        return None
     mine, theirs = asked.lowers & {"and", "or"}, stored.lowers & {"and", "or"}
-    return said("order", sorted(mine), sorted(theirs)) if len(mine) == len(theirs) == 1 and mine != theirs else None
+    if not len(mine) == len(theirs) == 1 or mine == theirs or CHOOSING & (asked.lowers | stored.lowers):
+        return None
+    return said("order", sorted(mine), sorted(theirs))
 
 
-def _objects(reading: Reading) -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {}
+def _objects(reading: Reading) -> Objects:
+    found: Objects = {}
+    if reading.lowers.isdisjoint(ROLES):
+        return found
     words = [word for word in reading.words if word.lower not in SKIPPED]
     for role, object_ in itertools.pairwise(words):
         if role.lower in ROLES and not object_.is_function and not object_.is_number:
@@ -93,6 +98,8 @@ def _first_places(reading: Reading) -> dict[str, int]:
 
 def _rearranged(asked: Reading, stored: Reading) -> str | None:
     """Exactly the same words, but for inflection and articles, and not in the same order."""
+    if not asked.lemmas ^ stored.lemmas <= ARTICLES:
+        return None
     mine, theirs = _lemmas(asked.words), _lemmas(stored.words)
     if mine == theirs or sorted(mine) != sorted(theirs) or EVEN & asked.lowers or len(mine) < 2:
         return None
@@ -110,7 +117,7 @@ def _clauses(lemmas: tuple[str, ...], reading: Reading) -> set[tuple[str, ...]]:
     found = set()
     for mark in (",", ".", "?"):
         before, _, behind = reading.text.partition(mark)
-        count = len(_lemmas(tuple(word for word in reading.words if word.start < len(before))))
+        count = len(_lemmas(reading.words[: bisect_left(reading.starts, len(before))]))
         if behind.strip():
             found.add(lemmas[count:] + lemmas[:count])
     return found | {lemmas}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import lru_cache
 
 from semantic_cache.guards.differing import said
 from semantic_cache.guards.function_words import FUNCTION_WORDS
@@ -77,28 +78,31 @@ def negation(asked: Reading, stored: Reading) -> str | None:
 
 def opposites(asked: Reading, stored: Reading) -> str | None:
     """A word of one text has its opposite in the other, and neither has both."""
-    theirs = _own(stored, asked)
-    for word in _own(asked, stored):
+    mine, theirs = _own(asked, stored), _own(stored, asked)
+    for word in mine if theirs else ():
         for other in sorted(_opposites(word) & theirs):
             return f"opposite: {word!r} is not {other!r}"
     return None
 
 
-def _opposites(word: str) -> set[str]:
-    listed = set(OPPOSITES.get(word, ()))
+@lru_cache(maxsize=1 << 14)
+def _opposites(word: str) -> frozenset[str]:
+    listed = OPPOSITES.get(word, frozenset())
     return listed if word in FUNCTION_WORDS else listed | (set(lexicon().opposites(word)) - FUNCTION_WORDS)
 
 
 def _own(reading: Reading, other: Reading) -> set[str]:
     """Words, as written and uninflected, of which the other text has no form."""
-    found = set()
-    for word in reading.words:
-        if not word.is_number and word.lower not in other.lowers and word.lemma not in other.lemmas:
+    found, unshared = set[str](), reading.lowers - other.lowers
+    for word in reading.words if unshared else ():
+        if word.lower in unshared and not word.is_number and word.lemma not in other.lemmas:
             found |= {word.lower, word.lemma}
     return found
 
 
 def _denials(reading: Reading, other: Reading) -> list[str]:
+    if reading.lowers.isdisjoint(DENYING) and reading.lemmas.isdisjoint(DENYING_LEMMAS):
+        return []
     return [
         word.lower
         for word in reading.words

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 from semantic_cache.guards.function_words import CONTRACTIONS, FUNCTION_WORDS, POLITE
@@ -16,18 +17,16 @@ LONGEST_CHARS = 1000
 
 WORD = re.compile(r"\d+(?:[.,:]\d+)*|[^\W\d_]+(?:'[^\W\d_]+)*")
 QUOTES = str.maketrans(dict(zip("\u2018\u2019\u02bc\u201c\u201d\u2013\u2014\u2026\u00a0", "'''\"\"--  ", strict=True)))
-SENTENCE_ENDS = ".?!:\n"
+SENTENCE_END = re.compile(r"[.?!:\n]")
 
 
 class Word(NamedTuple):
+    """Wherever it stands: of the same letters the same."""
+
     text: str
     """As written."""
     lower: str
     lemma: str
-    start: int
-    """Where it begins in `Reading.text`, in characters."""
-    opens: bool
-    """It begins a sentence, where a capital says nothing."""
     is_number: bool
     """In digits."""
     is_function: bool
@@ -39,31 +38,26 @@ class Reading:
     """Composed, with plain quotes and dashes; empty when it is too long to be read."""
     length: int
     """In characters, of the text as it came."""
+    words: tuple[Word, ...]
+    """In order. Letters and digits written together are two words, contractions are what they stand for."""
+    lowers: frozenset[str]
+    lemmas: frozenset[str]
 
     @cached_property
-    def words(self) -> tuple[Word, ...]:
-        """In order. Letters and digits written together are two words, contractions are what they stand for."""
-        found: list[Word] = []
-        end = 0
-        for match in WORD.finditer(self.text):
-            gap = self.text[end : match.start()]
-            opens = not found or (gap != " " and any(mark in gap for mark in SENTENCE_ENDS))
-            end = match.end()
-            found += _words(match.group(), match.start(), opens)
-        return tuple(found)
+    def starts(self) -> list[int]:
+        """[word]: where each begins in the text, in characters."""
+        found = list(WORD.finditer(self.text))
+        if len(found) == len(self.words):  # nothing is contracted
+            return [match.start() for match in found]
+        return [match.start() for match in found for _ in _words(match[0])]
 
-    @cached_property
-    def lowers(self) -> frozenset[str]:
-        return frozenset(word.lower for word in self.words)
-
-    @cached_property
-    def lemmas(self) -> frozenset[str]:
-        return frozenset(word.lemma for word in self.words)
-
-    @cached_property
-    def forms(self) -> frozenset[str]:
-        """Both."""
-        return self.lowers | self.lemmas
+    def opens(self, place: int) -> bool:
+        """Whether this word begins a sentence, where a capital says nothing."""
+        if not place:
+            return True
+        before, start = self.starts[place - 1 : place + 1]
+        written = WORD.match(self.text, before)
+        return before < start and written is not None and bool(SENTENCE_END.search(self.text, written.end(), start))
 
     @cached_property
     def groups(self) -> frozenset[int]:
@@ -72,23 +66,14 @@ class Reading:
         return frozenset().union(*(known.groups(lemma) for lemma in self.lemmas))
 
     @cached_property
-    def halves(self) -> dict[str, list[tuple[str, str]]]:
-        """Of each word: with its neighbours."""
-        found: dict[str, list[tuple[str, str]]] = {}
-        for one, other in zip(self.words, self.words[1:], strict=False):
-            for word in {one.lower, other.lower}:
-                found.setdefault(word, []).append((one.lower, other.lower))
-        return found
-
-    @cached_property
     def joined(self) -> frozenset[str]:
         """Neighbours, written as one."""
-        return frozenset(one.lower + other.lower for one, other in zip(self.words, self.words[1:], strict=False))
+        return frozenset([one.lower + other.lower for one, other in pairwise(self.words)])
 
     @cached_property
-    def content(self) -> tuple[Word, ...]:
-        """Words that carry meaning of their own: neither numbers nor function words."""
-        return tuple(word for word in self.words if not word.is_number and not word.is_function)
+    def content(self) -> list[int]:
+        """Places of words that carry meaning of their own: neither numbers nor function words."""
+        return [place for place, word in enumerate(self.words) if not word.is_number and not word.is_function]
 
     @cached_property
     def capitals_mean(self) -> bool:
@@ -100,52 +85,52 @@ class Reading:
 
 def read(text: str) -> Reading:
     """Of any text. Takes time in proportion to its length, and little once it is too long."""
-    if len(text) > LONGEST_CHARS:
-        return Reading("", len(text))
-    return Reading(unicodedata.normalize("NFC", text).translate(QUOTES), len(text))
+    plain = ""
+    if len(text) <= LONGEST_CHARS:
+        plain = text if text.isascii() else unicodedata.normalize("NFC", text).translate(QUOTES)
+    words = tuple([word for written in WORD.findall(plain) for word in _words(written)])
+    return Reading(plain, len(text), words, frozenset([w.lower for w in words]), frozenset([w.lemma for w in words]))
 
 
-def only_in(one: Reading, other: Reading) -> list[Word]:
-    """Content words of the first whose like is not in the second, written as one word or as two."""
-    known = lexicon()
+def only_in(one: Reading, other: Reading) -> list[int]:
+    """Places of content words of the first whose like is not in the second, written as one word or as two."""
+    known, own = lexicon(), one.lowers - other.lowers
     return [
-        word
-        for word in one.content
-        if word.lower not in other.lowers
+        place
+        for place, word in enumerate(one.words)
+        if word.lower in own
+        and not word.is_number
+        and not word.is_function
         and word.lemma not in other.lemmas
         and word.lower not in other.joined
-        and not _half(one, word, other)
+        and not _half(one, word.lower, other)
         and known.groups(word.lemma).isdisjoint(other.groups)
     ]
 
 
-def _half(one: Reading, word: Word, other: Reading) -> bool:
-    """Whether the second text writes this word and its neighbour as one: `log in` and `login`."""
-    return any("".join(halves) in other.lowers for halves in one.halves.get(word.lower, ()))
+def _half(one: Reading, lower: str, other: Reading) -> bool:
+    """Whether the second text writes this word and a neighbour of it as one: `log in` and `login`."""
+    if one.joined.isdisjoint(other.lowers):
+        return False
+    neighbours = pairwise([word.lower for word in one.words])
+    return any(lower in halves and "".join(halves) in other.lowers for halves in neighbours)
 
 
-def _words(text: str, start: int, opens: bool) -> list[Word]:
-    lower = text.lower()
+@lru_cache(maxsize=1 << 16)
+def _words(written: str) -> tuple[Word, ...]:
+    lower = written.lower()
     if lower in CONTRACTIONS:
         parts = CONTRACTIONS[lower].split()
     elif lower.endswith("'s"):
         parts = [lower[:-2]]
     else:
         parts = [lower]
-    return [
-        Word(
-            text if len(parts) == 1 else part,
-            part,
-            lemma_of(part),
-            start,
-            opens and not place,
-            part[0].isdigit(),
-            part in FUNCTION_WORDS,
-        )
-        for place, part in enumerate(parts)
-    ]
+    return tuple(
+        Word(written if len(parts) == 1 else part, part, lemma_of(part), part[0].isdigit(), part in FUNCTION_WORDS)
+        for part in parts
+    )
 
 
-def spoken(reading: Reading) -> list[Word]:
-    """Words of content but for what is only polite; all of them where nothing else is said."""
-    return [word for word in reading.content if word.lower not in POLITE] or list(reading.content)
+def spoken(reading: Reading) -> list[int]:
+    """Places of words of content but for what is only polite; of all of them where nothing else is said."""
+    return [place for place in reading.content if reading.words[place].lower not in POLITE] or reading.content
