@@ -18,6 +18,8 @@ from semantic_cache.shelf import Shelf
 
 _GRADED = frozenset({"negation", "opposite", "tense", "scope", "question", "modality", "whose", "order", "name"})
 """Conflicts that a graded category weighs. No number, date, unit, code or language does it let pass."""
+_DECISIVE = frozenset({"negation", "opposite", "name"})
+"""Of these, where nothing else was changed, none either."""
 _CONFLICT = 0.03
 """What each of them takes off the cosine."""
 
@@ -88,7 +90,8 @@ class Candidates:
         judged = self._judge.judge(asked, stored, cosine)
         score, conflicts, weighed = judged.score, judged.conflicts, frozenset[str]()
         if category.guards is Guards.GRADED:
-            score, weighed = min(max(cosine - _CONFLICT * len(conflicts), 0.0), 1.0), _GRADED
+            score = min(max(cosine - _CONFLICT * len(conflicts), 0.0), 1.0)
+            weighed = _GRADED - _DECISIVE if judged.is_edit else _GRADED
         ruled_out = next((each for each in conflicts if each.partition(":")[0] not in weighed), None)
         return Scored(score, conflicts, ruled_out, self._vouched(category, judged))
 

@@ -12,6 +12,8 @@ class Judgement:
     """From 0 to 1, the higher the surer; what it is worth is learned by category (see certifier.py)."""
     conflicts: tuple[str, ...] = ()
     """What speaks against it, for people to read, behind its kind: "number: 14 is not 15"."""
+    is_edit: bool = False
+    """Whether the texts are the same but for the word or two that conflict."""
 
 
 class Judge(ABC):

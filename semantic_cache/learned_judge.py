@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from semantic_cache.alignment import Look, align
-from semantic_cache.guards import conflicts, guards_fingerprint, read
+from semantic_cache.guards import conflicts, guards_fingerprint, is_edit, read
 from semantic_cache.judge import Judge, Judgement
 from semantic_cache.query import normalized
 from semantic_cache.scoring import Trees, load_trees
@@ -36,7 +36,7 @@ class LearnedJudge(Judge):
             return Judgement(1.0)
         mine, theirs = self._read(asked), self._read(stored)
         if found := conflicts(mine, theirs):
-            return Judgement(0.0, found)
+            return Judgement(0.0, found, is_edit(mine, theirs))
         alignment = align(mine, theirs, self._look(mine.text), self._look(theirs.text))
         return Judgement(self._trees.score(alignment.numbers()) * alignment.cosine)
 
@@ -52,8 +52,10 @@ class GuardedJudge(Judge):
     def judge(self, asked: str, stored: str, cosine: float) -> Judgement:
         if normalized(asked) == normalized(stored):
             return Judgement(1.0)
-        found = conflicts(self._read(asked), self._read(stored))
-        return Judgement(0.0, found) if found else self._inner.judge(asked, stored, cosine)
+        mine, theirs = self._read(asked), self._read(stored)
+        if found := conflicts(mine, theirs):
+            return Judgement(0.0, found, is_edit(mine, theirs))
+        return self._inner.judge(asked, stored, cosine)
 
 
 def open_judge(look: Callable[[str], Look], embedder: str) -> LearnedJudge:

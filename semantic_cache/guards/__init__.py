@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from semantic_cache.guards.calendar import calendar
 from semantic_cache.guards.code import code
+from semantic_cache.guards.edit import is_edit
 from semantic_cache.guards.language import english
 from semantic_cache.guards.legible import legible, same_forms
 from semantic_cache.guards.names import names
@@ -20,7 +21,7 @@ from semantic_cache.guards.reading import Reading, read
 from semantic_cache.guards.scope import scope
 from semantic_cache.lexicon import lexicon
 
-__all__ = ["FINGERPRINT_VERSION", "GUARDS", "Reading", "conflicts", "guards_fingerprint", "read"]
+__all__ = ["FINGERPRINT_VERSION", "GUARDS", "Reading", "conflicts", "guards_fingerprint", "is_edit", "read"]
 
 FINGERPRINT_VERSION = 1
 """Grows with every change of what the guards say."""

@@ -12,18 +12,18 @@ class Sure(Judge):
 
     fingerprint = "sure"
 
-    def __init__(self, *conflicts, vouches=True):
-        self.conflicts, self.vouches = conflicts, vouches
+    def __init__(self, *conflicts, vouches=True, is_edit=False):
+        self.conflicts, self.vouches, self.is_edit = conflicts, vouches, is_edit
 
     def judge(self, asked, stored, cosine):
-        return Judgement(0.0 if self.conflicts else 0.6, self.conflicts)
+        return Judgement(0.0 if self.conflicts else 0.6, self.conflicts, self.is_edit)
 
 
 STRICT, GRADED = Category("strict", trusted=0.55), Category("graded", guards=Guards.GRADED, trusted=0.55)
 
 
-def scored(category, *conflicts, vouches=True):
-    return Candidates(None, Sure(*conflicts, vouches=vouches)).scored(category, "asked", "stored", 0.9)
+def scored(category, *conflicts, **judging):
+    return Candidates(None, Sure(*conflicts, **judging)).scored(category, "asked", "stored", 0.9)
 
 
 def test_a_strict_category_goes_by_the_judge_and_a_graded_one_by_the_cosine():
@@ -36,6 +36,11 @@ def test_a_strict_category_goes_by_the_judge_and_a_graded_one_by_the_cosine():
 
 def test_a_number_rules_out_everywhere():
     assert scored(GRADED, "negation: not", "number: 2 is not 3").ruled_out == "number: 2 is not 3"
+
+
+def test_a_not_alone_rules_out_everywhere():
+    assert scored(GRADED, "negation: not", is_edit=True).ruled_out == "negation: not"
+    assert scored(GRADED, "tense: past is not present", is_edit=True).ruled_out is None
 
 
 def test_a_category_trusts_what_a_judge_vouches_for_that_sees_words():

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semantic_cache.guards import conflicts, guards_fingerprint, read
+from semantic_cache.guards import conflicts, guards_fingerprint, is_edit, read
 from semantic_cache.guards.word_lists import listed
 
 RULED_OUT = [
@@ -198,3 +198,18 @@ def test_a_text_does_not_conflict_with_itself(words: list[str]) -> None:
 
 def test_fingerprint_names_guards_and_lexicon() -> None:
     assert guards_fingerprint().startswith("guards 1 ")
+
+
+@pytest.mark.parametrize(
+    ("asked", "stored", "expected"),
+    [
+        ("How do I reset my password?", "How do I not reset my password?", True),
+        ("Please open the door", "close the door", True),
+        ("What is the capital of Norway?", "What is the capital of Sweden?", True),
+        ("My card is not working, what can I do?", "Why can I not pay with my new card?", False),
+        ("", "", True),
+    ],
+)
+def test_an_edit_changes_a_word_or_two(asked, stored, expected):
+    assert is_edit(read(asked), read(stored)) is expected
+    assert is_edit(read(stored), read(asked)) is expected
