@@ -48,6 +48,8 @@ NOW = frozenset(("today", "now", "currently"))
 
 def calendar(asked: Reading, stored: Reading) -> str | None:
     mine, theirs = _dates(asked), _dates(stored)
+    if not mine and not theirs:
+        return None
     return differing("date", mine - LOOSE, theirs - LOOSE) or clashing(
         "date", mine | _now(asked), theirs | _now(stored)
     )

@@ -24,6 +24,8 @@ def english(asked: Reading, stored: Reading) -> str | None:
 
 
 def _foreign(reading: Reading) -> str | None:
+    if reading.text.isascii() and reading.lowers.isdisjoint(ELSEWHERE):
+        return None
     words = [word for word in reading.words if not word.is_number]
     if not reading.text.isascii():
         for word in words:

@@ -19,6 +19,8 @@ def legible(asked: Reading, stored: Reading) -> str | None:
 
 def same_forms(asked: Reading, stored: Reading) -> str | None:
     """Superscripts, ligatures, letters of mathematics: what looks like other characters is compared as it is."""
+    if asked.text.isascii() and stored.text.isascii():
+        return None
     return differing("characters", _forms(asked.text), _forms(stored.text))
 
 
@@ -27,6 +29,8 @@ def _unreadable(reading: Reading) -> str | None:
         return f"text: {reading.length} characters are too many to compare"
     if not reading.words:
         return "text: nothing in it to compare"
+    if reading.text.isascii() and reading.text.isprintable():
+        return None
     for character in set(reading.text) - WHITE:
         if unicodedata.category(character) in UNREADABLE or character == "\ufffd":
             return f"text: U+{ord(character):04X} cannot be read"
@@ -52,7 +56,5 @@ def script(letter: str) -> str:
 
 
 def _forms(text: str) -> list[str]:
-    if text.isascii():
-        return []
     counted = Counter(character for character in text if unicodedata.normalize("NFKC", character) != character)
     return [f"{character} {count} times" if count > 1 else character for character, count in counted.items()]

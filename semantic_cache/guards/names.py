@@ -28,6 +28,8 @@ def names(asked: Reading, stored: Reading) -> str | None:
 
 
 def _unmatched(reading: Reading, own: list[Word], other: Reading, others: list[Word]) -> list[str]:
+    if not own:
+        return []
     initials = "".join(word.lower[0] for word in other.words)
     return [
         word.text
@@ -43,7 +45,7 @@ def is_name(word: Word, reading: Reading) -> bool:
     if word.lower in POLITE or word.lower in MEASURING or word.lemma in UNITS:
         return False
     known = lexicon()
-    if word.lower in known.names or not known.is_known(word.lower):
+    if word.lower in known.names or word.lemma not in known.known:
         return True
     return word.text[0].isupper() and reading.capitals_mean and not word.opens
 

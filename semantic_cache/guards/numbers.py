@@ -19,6 +19,9 @@ ORDINAL_ENDINGS = frozenset(("st", "nd", "rd", "th"))
 LONE_LETTERS = frozenset("smglk")
 """Units and scales only where they are written to the digits: 5m, not `5 m` or a word of its own."""
 SPELLED = frozenset().union(ONES, TENS, ORDINALS, TIMES, PARTS, SCALES, ("noon", "midnight"))
+COUNTING = SPELLED | {word.lower() for word in ROMAN}
+"""What numbers in letters begin with: most texts have none."""
+MEASURES = frozenset(UNITS)
 ONE = frozenset(("one", "once", "single", "half"))
 """Said of many things; a number only where the other text has one in its place."""
 
@@ -39,6 +42,8 @@ class Amount:
 
 def numbers(asked: Reading, stored: Reading) -> str | None:
     mine, theirs = list(amounts(asked)), list(amounts(stored))
+    if not mine and not theirs:
+        return None
     exact, other_exact = _exact(mine), _exact(theirs)
     here, there = {amount.said: amount.written for amount in mine}, {amount.said: amount.written for amount in theirs}
     if exact == other_exact:
@@ -60,7 +65,7 @@ def units(asked: Reading, stored: Reading) -> str | None:
 def amounts(reading: Reading) -> Iterator[Amount]:
     """In the order of the text; what is written together, as a date or a range, is one."""
     words = reading.words
-    at = 0
+    at = 0 if reading.has_numbers or not reading.lowers.isdisjoint(COUNTING) else len(words)
     while at < len(words):
         if not words[at].is_number and words[at].lower not in SPELLED and words[at].text not in ROMAN:
             at += 1
@@ -239,7 +244,7 @@ def _written(reading: Reading, at: int, taken: int) -> str:
 def _units(reading: Reading) -> set[str]:
     """But for those of numbers, which are compared with them."""
     found: set[str] = set()
-    if reading.forms.isdisjoint(UNITS):
+    if reading.forms.isdisjoint(MEASURES):
         return found
     counted = False
     for word in reading.words:

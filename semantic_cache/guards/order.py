@@ -17,6 +17,7 @@ EVEN = word_set(
     " best which choose"
 )
 """Words around which things may change places."""
+CHOOSING = EVEN - {"and", "or", "both", "either"}
 
 
 def order(asked: Reading, stored: Reading) -> str | None:
@@ -52,14 +53,16 @@ def _turned(asked: Reading, stored: Reading) -> str | None:
 
 
 def _and_or(asked: Reading, stored: Reading) -> str | None:
-    if (EVEN - {"and", "or", "both", "either"}) & (asked.lowers | stored.lowers):
-        return None
     mine, theirs = asked.lowers & {"and", "or"}, stored.lowers & {"and", "or"}
-    return said("order", sorted(mine), sorted(theirs)) if len(mine) == len(theirs) == 1 and mine != theirs else None
+    if not len(mine) == len(theirs) == 1 or mine == theirs or CHOOSING & (asked.lowers | stored.lowers):
+        return None
+    return said("order", sorted(mine), sorted(theirs))
 
 
 def _objects(reading: Reading) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
+    if reading.lowers.isdisjoint(ROLES):
+        return found
     words = [word for word in reading.words if word.lower not in SKIPPED]
     for role, object_ in itertools.pairwise(words):
         if role.lower in ROLES and not object_.is_function and not object_.is_number:
@@ -93,6 +96,8 @@ def _first_places(reading: Reading) -> dict[str, int]:
 
 def _rearranged(asked: Reading, stored: Reading) -> str | None:
     """Exactly the same words, but for inflection and articles, and not in the same order."""
+    if not asked.lemmas ^ stored.lemmas <= ARTICLES:
+        return None
     mine, theirs = _lemmas(asked.words), _lemmas(stored.words)
     if mine == theirs or sorted(mine) != sorted(theirs) or EVEN & asked.lowers or len(mine) < 2:
         return None

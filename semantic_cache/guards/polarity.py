@@ -77,8 +77,8 @@ def negation(asked: Reading, stored: Reading) -> str | None:
 
 def opposites(asked: Reading, stored: Reading) -> str | None:
     """A word of one text has its opposite in the other, and neither has both."""
-    theirs = _own(stored, asked)
-    for word in _own(asked, stored):
+    mine, theirs = _own(asked, stored), _own(stored, asked)
+    for word in mine if theirs else ():
         for other in sorted(_opposites(word) & theirs):
             return f"opposite: {word!r} is not {other!r}"
     return None
@@ -91,14 +91,16 @@ def _opposites(word: str) -> set[str]:
 
 def _own(reading: Reading, other: Reading) -> set[str]:
     """Words, as written and uninflected, of which the other text has no form."""
-    found = set()
-    for word in reading.words:
-        if not word.is_number and word.lower not in other.lowers and word.lemma not in other.lemmas:
+    found, unshared = set[str](), reading.lowers - other.lowers
+    for word in reading.words if unshared else ():
+        if word.lower in unshared and not word.is_number and word.lemma not in other.lemmas:
             found |= {word.lower, word.lemma}
     return found
 
 
 def _denials(reading: Reading, other: Reading) -> list[str]:
+    if reading.lowers.isdisjoint(DENYING) and reading.lemmas.isdisjoint(DENYING_LEMMAS):
+        return []
     return [
         word.lower
         for word in reading.words

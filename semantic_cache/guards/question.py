@@ -72,6 +72,8 @@ TENSES = {
     "will": "future",
 }
 QUESTION_WORDS = 3
+USED = frozenset(("use", "used"))
+ASKED, NAMING, OWNING = frozenset(ASKING), frozenset(NAMED), frozenset(OWNERS)
 
 
 def asked_for(asked: Reading, stored: Reading) -> str | None:
@@ -79,8 +81,8 @@ def asked_for(asked: Reading, stored: Reading) -> str | None:
     found = clashing("question", mine - _named(stored), theirs - _named(asked))
     if found is not None:
         return found
-    for one, other in ((asked, stored), (stored, asked)):
-        if "why" in _kinds(one) and "why" not in _kinds(other) | _named(other) and _is_other_question(other):
+    for here, there, other in ((mine, theirs, stored), (theirs, mine, asked)):
+        if "why" in here and "why" not in there | _named(other) and _is_other_question(other):
             return said("question", sorted(mine) or ["another"], sorted(theirs) or ["another"])
     return None
 
@@ -105,13 +107,11 @@ def modality(asked: Reading, stored: Reading) -> str | None:
 
 
 def _kinds(reading: Reading) -> set[str]:
-    found = set()
-    words = reading.words
-    for place, word in enumerate(words):
-        if word.lower in ASKING:
-            found.add(ASKING[word.lower])
-        if word.lower == "how" and place + 1 < len(words) and words[place + 1].lower in HOW:
-            found.add(_how(words, place + 1))
+    found = {ASKING[lower] for lower in ASKED & reading.lowers}
+    if "how" in reading.lowers:
+        words = reading.words
+        places = (place for place in range(1, len(words)) if words[place - 1].lower == "how")
+        found |= {_how(words, place) for place in places if words[place].lower in HOW}
     return found
 
 
@@ -122,7 +122,7 @@ def _how(words: tuple[Word, ...], place: int) -> str:
 
 
 def _named(reading: Reading) -> set[str]:
-    return {NAMED[word.lemma] for word in reading.words if word.lemma in NAMED}
+    return {NAMED[lemma] for lemma in NAMING & reading.lemmas}
 
 
 def _is_other_question(reading: Reading) -> bool:
@@ -133,8 +133,8 @@ def _is_other_question(reading: Reading) -> bool:
 
 def _owners(reading: Reading) -> set[str]:
     """Where `you` are anybody, so is what is yours; not where one asks `can you`."""
-    found = {OWNERS[word.lower] for word in reading.words if word.lower in OWNERS}
-    anybody = any(word.lower == "you" for word in reading.words[2:])
+    found = {OWNERS[lower] for lower in OWNING & reading.lowers}
+    anybody = "you" in reading.lowers and any(word.lower == "you" for word in reading.words[2:])
     return found - {"your"} if anybody else found
 
 
@@ -148,18 +148,12 @@ def _tense(reading: Reading) -> str:
 
 def _no_longer(one: Reading, other: Reading) -> str | None:
     """`used to be` and `becoming` are not `is`."""
-    lemmas = [word.lemma for word in one.words]
-    lowers = [word.lower for word in one.words]
-    if "become" in lemmas and "become" not in other.lemmas and other.lowers & {"is", "are", "was", "were"}:
+    if "become" in one.lemmas and "become" not in other.lemmas and other.lowers & {"is", "are", "was", "were"}:
         return "tense: become is not be"
-    for word, after in itertools.pairwise(lowers):
-        if (
-            word in ("use", "used")
-            and after == "to"
-            and not other.lowers & {"use", "used"}
-            and "did" not in other.lowers
-        ):
-            return "tense: what used to be is not what is"
+    if one.lowers.isdisjoint(USED) or not other.lowers.isdisjoint(USED) or "did" in other.lowers:
+        return None
+    if any(word.lower in USED and after.lower == "to" for word, after in itertools.pairwise(one.words)):
+        return "tense: what used to be is not what is"
     return None
 
 

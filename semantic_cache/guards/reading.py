@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from semantic_cache.guards.function_words import CONTRACTIONS, FUNCTION_WORDS, POLITE
@@ -39,31 +39,20 @@ class Reading:
     """Composed, with plain quotes and dashes; empty when it is too long to be read."""
     length: int
     """In characters, of the text as it came."""
-
-    @cached_property
-    def words(self) -> tuple[Word, ...]:
-        """In order. Letters and digits written together are two words, contractions are what they stand for."""
-        found: list[Word] = []
-        end = 0
-        for match in WORD.finditer(self.text):
-            gap = self.text[end : match.start()]
-            opens = not found or (gap != " " and any(mark in gap for mark in SENTENCE_ENDS))
-            end = match.end()
-            found += _words(match.group(), match.start(), opens)
-        return tuple(found)
-
-    @cached_property
-    def lowers(self) -> frozenset[str]:
-        return frozenset(word.lower for word in self.words)
-
-    @cached_property
-    def lemmas(self) -> frozenset[str]:
-        return frozenset(word.lemma for word in self.words)
+    words: tuple[Word, ...]
+    """In order. Letters and digits written together are two words, contractions are what they stand for."""
+    lowers: frozenset[str]
+    lemmas: frozenset[str]
 
     @cached_property
     def forms(self) -> frozenset[str]:
         """Both."""
         return self.lowers | self.lemmas
+
+    @cached_property
+    def has_numbers(self) -> bool:
+        """In digits."""
+        return any(word.is_number for word in self.words)
 
     @cached_property
     def groups(self) -> frozenset[int]:
@@ -100,18 +89,22 @@ class Reading:
 
 def read(text: str) -> Reading:
     """Of any text. Takes time in proportion to its length, and little once it is too long."""
-    if len(text) > LONGEST_CHARS:
-        return Reading("", len(text))
-    return Reading(unicodedata.normalize("NFC", text).translate(QUOTES), len(text))
+    plain = ""
+    if len(text) <= LONGEST_CHARS:
+        plain = text if text.isascii() else unicodedata.normalize("NFC", text).translate(QUOTES)
+    words = _words(plain)
+    return Reading(plain, len(text), words, frozenset([w.lower for w in words]), frozenset([w.lemma for w in words]))
 
 
 def only_in(one: Reading, other: Reading) -> list[Word]:
     """Content words of the first whose like is not in the second, written as one word or as two."""
-    known = lexicon()
+    known, own = lexicon(), one.lowers - other.lowers
     return [
         word
-        for word in one.content
-        if word.lower not in other.lowers
+        for word in one.words
+        if word.lower in own
+        and not word.is_number
+        and not word.is_function
         and word.lemma not in other.lemmas
         and word.lower not in other.joined
         and not _half(one, word, other)
@@ -124,26 +117,34 @@ def _half(one: Reading, word: Word, other: Reading) -> bool:
     return any("".join(halves) in other.lowers for halves in one.halves.get(word.lower, ()))
 
 
-def _words(text: str, start: int, opens: bool) -> list[Word]:
-    lower = text.lower()
+def _words(text: str) -> tuple[Word, ...]:
+    found: list[Word] = []
+    end = 0
+    for match in WORD.finditer(text):
+        start = match.start()
+        gap = text[end:start]
+        opens = not found or (gap != " " and any(mark in gap for mark in SENTENCE_ENDS))
+        end = match.end()
+        for written, lower, lemma, is_number, is_function in _parts(match.group()):
+            found.append(Word(written, lower, lemma, start, opens, is_number, is_function))
+            opens = False
+    return tuple(found)
+
+
+@lru_cache(maxsize=1 << 16)
+def _parts(written: str) -> tuple[tuple[str, str, str, bool, bool], ...]:
+    """Of words, as they are written, all that does not depend on where they stand: as `Word` has it."""
+    lower = written.lower()
     if lower in CONTRACTIONS:
         parts = CONTRACTIONS[lower].split()
     elif lower.endswith("'s"):
         parts = [lower[:-2]]
     else:
         parts = [lower]
-    return [
-        Word(
-            text if len(parts) == 1 else part,
-            part,
-            lemma_of(part),
-            start,
-            opens and not place,
-            part[0].isdigit(),
-            part in FUNCTION_WORDS,
-        )
-        for place, part in enumerate(parts)
-    ]
+    return tuple(
+        (written if len(parts) == 1 else part, part, lemma_of(part), part[0].isdigit(), part in FUNCTION_WORDS)
+        for part in parts
+    )
 
 
 def spoken(reading: Reading) -> list[Word]:

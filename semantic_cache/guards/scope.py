@@ -35,17 +35,20 @@ DECISIVE = {
 LOOSE = word_set("all any maximum minimum daily weekly monthly annual permanent temporary")
 """Left out as often as not: a conflict only where the other text has another scope."""
 SCOPE = {word: meaning for meaning, words in DECISIVE.items() for word in words.split()}
+SCOPES = frozenset(SCOPE)
 
 
 def scope(asked: Reading, stored: Reading) -> str | None:
     mine, theirs = _scopes(asked), _scopes(stored)
+    if not mine and not theirs:
+        return None
     return differing("scope", mine - LOOSE, theirs - LOOSE) or clashing(
         "scope", mine | _one(asked), theirs | _one(stored)
     )
 
 
 def _scopes(reading: Reading) -> set[str]:
-    return {SCOPE[word.lower] for word in reading.words if word.lower in SCOPE}
+    return {SCOPE[lower] for lower in SCOPES & reading.lowers}
 
 
 def _one(reading: Reading) -> set[str]:
