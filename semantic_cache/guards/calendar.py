@@ -57,7 +57,7 @@ def calendar(asked: Reading, stored: Reading) -> str | None:
 
 def _dates(reading: Reading) -> set[str]:
     found: set[str] = set()
-    if reading.forms.isdisjoint(NAMED):
+    if reading.lowers.isdisjoint(NAMED) and reading.lemmas.isdisjoint(NAMED):
         return found
     for word in reading.words:
         name = MONTHS.get(word.lower) or DAYS.get(word.lower) or OTHER.get(word.lemma)

@@ -21,17 +21,23 @@ CODE = re.compile(r"(?<!\w)(?=[\w-]{0,30}\d)[A-Z][A-Z0-9]{1,30}(?:-[A-Z0-9]{1,30
 OPERATOR = re.compile(r"[=!<>+\-*/%&|^~]=|&&|\|\||<<|>>|\*\*|->|=>|::|<>|[<>=+*^|~&\\{}\[\]#@]")
 HINT = re.compile(r"""[^\w\s.,?!']|[\w.]\.\w|[_"]|[a-z][A-Z]|[A-Z][A-Z]*\d|(?<!\w)'|[A-Z][a-z]+[A-Z]""")
 """What any of these begins with: most texts have none."""
+PLAIN = re.compile(r"(?:(?:[A-Z]?[a-z]++|[A-Z]|[0-9]++)(?:'[a-z]++)?[.,?!]*+(?:\s++|\Z))*+\Z")
+"""Words and the marks between them: no hint of anything, seen sooner."""
 SINGLE_WORD = re.compile(r"[^\W\d_]+\Z")
 
 
 def code(asked: Reading, stored: Reading) -> str | None:
-    if not HINT.search(asked.text) and not HINT.search(stored.text):
+    if not _has_hint(asked.text) and not _has_hint(stored.text):
         return None
     return (
         differing("quotation", _quoted(asked, stored), _quoted(stored, asked))
         or differing("identifier", _identifiers(asked, stored), _identifiers(stored, asked))
         or differing("sign", OPERATOR.findall(_unmarked(asked)), OPERATOR.findall(_unmarked(stored)))
     )
+
+
+def _has_hint(text: str) -> bool:
+    return not PLAIN.match(text) and HINT.search(text) is not None
 
 
 def _quoted(reading: Reading, other: Reading) -> set[str]:

@@ -20,7 +20,8 @@ LONE_LETTERS = frozenset("smglk")
 """Units and scales only where they are written to the digits: 5m, not `5 m` or a word of its own."""
 SPELLED = frozenset().union(ONES, TENS, ORDINALS, TIMES, PARTS, SCALES, ("noon", "midnight"))
 COUNTING = SPELLED | {word.lower() for word in ROMAN}
-"""What numbers in letters begin with: most texts have none."""
+COUNTED = re.compile(r"[0-9]|[^\x00-\x7f]")
+"""What any number has, in letters or else in digits: most texts have none."""
 MEASURES = frozenset(UNITS)
 ONE = frozenset(("one", "once", "single", "half"))
 """Said of many things; a number only where the other text has one in its place."""
@@ -65,7 +66,7 @@ def units(asked: Reading, stored: Reading) -> str | None:
 def amounts(reading: Reading) -> Iterator[Amount]:
     """In the order of the text; what is written together, as a date or a range, is one."""
     words = reading.words
-    at = 0 if reading.has_numbers or not reading.lowers.isdisjoint(COUNTING) else len(words)
+    at = 0 if COUNTED.search(reading.text) or not reading.lowers.isdisjoint(COUNTING) else len(words)
     while at < len(words):
         if not words[at].is_number and words[at].lower not in SPELLED and words[at].text not in ROMAN:
             at += 1
@@ -244,7 +245,7 @@ def _written(reading: Reading, at: int, taken: int) -> str:
 def _units(reading: Reading) -> set[str]:
     """But for those of numbers, which are compared with them."""
     found: set[str] = set()
-    if reading.forms.isdisjoint(MEASURES):
+    if reading.lowers.isdisjoint(MEASURES) and reading.lemmas.isdisjoint(MEASURES):
         return found
     counted = False
     for word in reading.words:

@@ -17,13 +17,16 @@ EVEN = word_set(
     " best which choose"
 )
 """Words around which things may change places."""
+Objects = dict[str, set[str]]
+"""Of prepositions, what stands behind them."""
 CHOOSING = EVEN - {"and", "or", "both", "either"}
 
 
 def order(asked: Reading, stored: Reading) -> str | None:
+    mine, theirs = _objects(asked), _objects(stored)
     return (
-        _roles(asked, stored)
-        or _turned(asked, stored)
+        _roles(asked, mine, stored, theirs)
+        or _turned(mine, theirs)
         or _agents(asked, stored)
         or _agents(stored, asked)
         or _and_or(asked, stored)
@@ -31,9 +34,8 @@ def order(asked: Reading, stored: Reading) -> str | None:
     )
 
 
-def _roles(asked: Reading, stored: Reading) -> str | None:
+def _roles(asked: Reading, mine: Objects, stored: Reading, theirs: Objects) -> str | None:
     """Both texts have both words; each has the other one behind the same preposition."""
-    mine, theirs = _objects(asked), _objects(stored)
     for role in mine.keys() & theirs.keys():
         here, there = mine[role] - theirs[role], theirs[role] - mine[role]
         if here & stored.lemmas and there & asked.lemmas:
@@ -41,9 +43,8 @@ def _roles(asked: Reading, stored: Reading) -> str | None:
     return None
 
 
-def _turned(asked: Reading, stored: Reading) -> str | None:
+def _turned(mine: Objects, theirs: Objects) -> str | None:
     """`From Paris` is not `to Paris`."""
-    mine, theirs = _objects(asked), _objects(stored)
     for one, other in (("from", "to"), ("to", "from")):
         found = mine.get(one, set()) & theirs.get(other, set())
         found -= theirs.get(one, set()) | mine.get(other, set())
@@ -59,8 +60,8 @@ def _and_or(asked: Reading, stored: Reading) -> str | None:
     return said("order", sorted(mine), sorted(theirs))
 
 
-def _objects(reading: Reading) -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {}
+def _objects(reading: Reading) -> Objects:
+    found: Objects = {}
     if reading.lowers.isdisjoint(ROLES):
         return found
     words = [word for word in reading.words if word.lower not in SKIPPED]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import lru_cache
 
 from semantic_cache.guards.differing import said
 from semantic_cache.guards.function_words import FUNCTION_WORDS
@@ -84,8 +85,9 @@ def opposites(asked: Reading, stored: Reading) -> str | None:
     return None
 
 
-def _opposites(word: str) -> set[str]:
-    listed = set(OPPOSITES.get(word, ()))
+@lru_cache(maxsize=1 << 14)
+def _opposites(word: str) -> frozenset[str]:
+    listed = OPPOSITES.get(word, frozenset())
     return listed if word in FUNCTION_WORDS else listed | (set(lexicon().opposites(word)) - FUNCTION_WORDS)
 
 

@@ -158,10 +158,9 @@ def _no_longer(one: Reading, other: Reading) -> str | None:
 
 
 def _modality(reading: Reading) -> str:
-    words = reading.words
-    lowers = [word.lower for word in words[:5]]
-    if not lowers or lowers[0] not in AUXILIARIES:
+    if not reading.words or reading.words[0].lower not in AUXILIARIES:
         return ""
+    lowers = [word.lower for word in reading.words[:5]]
     if lowers[0] in MUST or any(
         word in ("have", "need") and after == "to" for word, after in itertools.pairwise(lowers)
     ):

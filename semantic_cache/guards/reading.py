@@ -6,6 +6,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 from semantic_cache.guards.function_words import CONTRACTIONS, FUNCTION_WORDS, POLITE
@@ -16,7 +17,7 @@ LONGEST_CHARS = 1000
 
 WORD = re.compile(r"\d+(?:[.,:]\d+)*|[^\W\d_]+(?:'[^\W\d_]+)*")
 QUOTES = str.maketrans(dict(zip("\u2018\u2019\u02bc\u201c\u201d\u2013\u2014\u2026\u00a0", "'''\"\"--  ", strict=True)))
-SENTENCE_ENDS = ".?!:\n"
+SENTENCE_END = re.compile(r"[.?!:\n]")
 
 
 class Word(NamedTuple):
@@ -45,34 +46,15 @@ class Reading:
     lemmas: frozenset[str]
 
     @cached_property
-    def forms(self) -> frozenset[str]:
-        """Both."""
-        return self.lowers | self.lemmas
-
-    @cached_property
-    def has_numbers(self) -> bool:
-        """In digits."""
-        return any(word.is_number for word in self.words)
-
-    @cached_property
     def groups(self) -> frozenset[int]:
         """Of words that can stand for one of these."""
         known = lexicon()
         return frozenset().union(*(known.groups(lemma) for lemma in self.lemmas))
 
     @cached_property
-    def halves(self) -> dict[str, list[tuple[str, str]]]:
-        """Of each word: with its neighbours."""
-        found: dict[str, list[tuple[str, str]]] = {}
-        for one, other in zip(self.words, self.words[1:], strict=False):
-            for word in {one.lower, other.lower}:
-                found.setdefault(word, []).append((one.lower, other.lower))
-        return found
-
-    @cached_property
     def joined(self) -> frozenset[str]:
         """Neighbours, written as one."""
-        return frozenset(one.lower + other.lower for one, other in zip(self.words, self.words[1:], strict=False))
+        return frozenset([one.lower + other.lower for one, other in pairwise(self.words)])
 
     @cached_property
     def content(self) -> tuple[Word, ...]:
@@ -107,14 +89,17 @@ def only_in(one: Reading, other: Reading) -> list[Word]:
         and not word.is_function
         and word.lemma not in other.lemmas
         and word.lower not in other.joined
-        and not _half(one, word, other)
+        and not _half(one, word.lower, other)
         and known.groups(word.lemma).isdisjoint(other.groups)
     ]
 
 
-def _half(one: Reading, word: Word, other: Reading) -> bool:
-    """Whether the second text writes this word and its neighbour as one: `log in` and `login`."""
-    return any("".join(halves) in other.lowers for halves in one.halves.get(word.lower, ()))
+def _half(one: Reading, lower: str, other: Reading) -> bool:
+    """Whether the second text writes this word and a neighbour of it as one: `log in` and `login`."""
+    if one.joined.isdisjoint(other.lowers):
+        return False
+    neighbours = pairwise([word.lower for word in one.words])
+    return any(lower in halves and "".join(halves) in other.lowers for halves in neighbours)
 
 
 def _words(text: str) -> tuple[Word, ...]:
@@ -122,11 +107,10 @@ def _words(text: str) -> tuple[Word, ...]:
     end = 0
     for match in WORD.finditer(text):
         start = match.start()
-        gap = text[end:start]
-        opens = not found or (gap != " " and any(mark in gap for mark in SENTENCE_ENDS))
+        opens = not end or (text[end:start] != " " and SENTENCE_END.search(text, end, start) is not None)
         end = match.end()
-        for written, lower, lemma, is_number, is_function in _parts(match.group()):
-            found.append(Word(written, lower, lemma, start, opens, is_number, is_function))
+        for written, lower, lemma, is_number, is_function in _parts(match[0]):
+            found.append(Word._make((written, lower, lemma, start, opens, is_number, is_function)))  # half of the time
             opens = False
     return tuple(found)
 
