@@ -18,6 +18,7 @@ import os
 import struct
 from collections.abc import Iterator, Mapping
 from hashlib import blake2b
+from itertools import islice, takewhile
 from typing import Any
 
 import numpy as np
@@ -146,15 +147,19 @@ class DocumentRows:
         row = self._get(b"exact", exact_key) if exact_key else None
         return None if row is None else unpack_id(row, exact_key)
 
-    def ids(self, start: int, most: int) -> list[int]:
-        """Of documents, from `start` on."""
+    def held_from(self, start: int, most: int) -> list[tuple[int, Held | None]]:
+        """By their ids, from `start` on; None where one is damaged."""
         with self._transaction.cursor(self._tables[b"held"]) as cursor:
-            return _numbers(cursor, NUMBER.pack(start), b"", most)
+            rows = islice(cursor.iternext() if cursor.set_range(NUMBER.pack(start)) else (), most)
+            found = [(NUMBER.unpack(key)[0], row) for key, row in rows]
+        return [(document_id, unpack_held(document_id, row)) for document_id, row in found]
 
     def ids_with_vector(self, embedder: bytes) -> Ids:
         """In order."""
         with self._transaction.cursor(self._tables[b"vectors"]) as cursor:
-            return np.array(_numbers(cursor, embedder, embedder, None), np.int64)
+            keys = cursor.iternext(values=False) if cursor.set_range(embedder) else ()
+            own = takewhile(lambda key: key.startswith(embedder), keys)
+            return np.frombuffer(b"".join(key[_EMBEDDER_BYTES:] for key in own), ">i8").astype(np.int64)
 
     def embedders(self) -> list[bytes]:
         """Those that vectors lie under."""
@@ -189,16 +194,6 @@ class DocumentRows:
 
     def _delete(self, table: bytes, key: bytes) -> bool:
         return bool(self._transaction.delete(key, db=self._tables[table]))
-
-
-def _numbers(cursor: Any, start: bytes, prefix: bytes, most: int | None) -> list[int]:
-    """Ids that end keys with this prefix, from `start` on."""
-    found: list[int] = []
-    for key in cursor.iternext(values=False) if cursor.set_range(start) else ():
-        if not key.startswith(prefix) or len(found) == most:
-            break
-        found.append(NUMBER.unpack(key[-NUMBER.size :])[0])
-    return found
 
 
 def _in_order(seconds: float) -> bytes:

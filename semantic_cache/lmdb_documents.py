@@ -78,11 +78,12 @@ class LmdbDocuments(Documents):
         start = 0
         while True:
             with self._reading() as rows:
-                ids = rows.ids(start, _AT_ONCE)
-            if not ids:
+                found = rows.held_from(start, _AT_ONCE)
+            if not found:
                 return
-            yield from self._held_of(ids)
-            start = ids[-1] + 1
+            self._drop_damaged([each for each, held in found if held is None])
+            yield from [held for _, held in found if held is not None]
+            start = found[-1][0] + 1
 
     def expired(self, now_s: float) -> list[Held]:
         with self._reading() as rows:

@@ -11,6 +11,7 @@ Irani, USENIX ITS 1997), with rates instead of an ageing clock.
 from __future__ import annotations
 
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -60,13 +61,13 @@ class Quotas:
         """What may be held of all categories together, and each one's share of it (see Category.quota)."""
         self._entries, self._size_bytes, self._quota_of = entries, size_bytes, quota_of
         self._generator = generator or np.random.default_rng()
-        self._rooms: dict[str, _Room] = {}
+        self._rooms = defaultdict[str, _Room](_Room)
         self._lock = threading.Lock()
 
     def added(self, held: Held) -> None:
         """It is held from now on; known ids are ignored."""
         with self._lock:
-            self._rooms.setdefault(held.category, _Room()).add(held)
+            self._rooms[held.category].add(held)
 
     def hit(self, category: str, document_id: int) -> None:
         """An answer was served, or helped to one; unknown ids are ignored."""
