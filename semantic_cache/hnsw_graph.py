@@ -84,11 +84,9 @@ class Graph:
         parameters = self._shown.parameters
         with self._walking:
             cosines, rows = self._hnsw.search(vector[None], k, params=parameters)
-        return [
-            Neighbor(int(self._ids[row]), min(float(cosine), 1.0))
-            for row, cosine in zip(rows[0], cosines[0], strict=True)
-            if row >= 0
-        ]
+        found = rows[0][rows[0] >= 0]
+        ids = self._ids[found].tolist()
+        return [Neighbor(each, min(cosine, 1.0)) for each, cosine in zip(ids, cosines[0].tolist(), strict=False)]
 
     def ids(self) -> Ids:
         """[row]; NOBODY where one is not shown."""

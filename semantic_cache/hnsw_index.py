@@ -112,10 +112,12 @@ class HnswIndex(VectorIndex):
         if there is None or k < 1:
             return []
         rows, graph = there.rows, there.graph  # in this order: what leaves the rows is in the graph before
-        found = _nearest(rows, vector, k)
         if graph is None:
+            return _nearest(rows, vector, k)
+        found = graph.search(vector, k)
+        if not len(rows):
             return found
-        by_id = {neighbor.id: neighbor for neighbor in [*graph.search(vector, k), *found]}
+        by_id = {neighbor.id: neighbor for neighbor in [*found, *_nearest(rows, vector, k)]}
         return sorted(by_id.values(), key=lambda neighbor: -neighbor.cosine)[:k]
 
     def __len__(self) -> int:

@@ -18,6 +18,17 @@ CAMEL = re.compile(r"(?<!\w)[a-z]+(?:[A-Z][a-z0-9]+)+(?!\w)|(?<!\w)(?:[A-Z][a-z0
 CALL = re.compile(r"(?<!\w)[A-Za-z_]\w{0,63}\(\)?")
 FLAG = re.compile(r"(?<!\S)--?[A-Za-z][\w-]*")
 CODE = re.compile(r"(?<!\w)(?=[\w-]{0,30}\d)[A-Z][A-Z0-9]{1,30}(?:-[A-Z0-9]{1,30})*(?!\w)|0x[0-9a-fA-F]+")
+IDENTIFIERS = (
+    (ADDRESS, ("@", "://", "www.")),
+    (PATH, ("/", "\\")),
+    (FILE, (".",)),
+    (SNAKE, ("_",)),
+    (CAMEL, ("",)),
+    (CALL, ("(",)),
+    (FLAG, ("-",)),
+    (CODE, tuple("0123456789")),
+)
+"""And what none of them is without one of, which is seen sooner."""
 OPERATOR = re.compile(r"[=!<>+\-*/%&|^~]=|&&|\|\||<<|>>|\*\*|->|=>|::|<>|[<>=+*^|~&\\{}\[\]#@]")
 HINT = re.compile(r"""[^\w\s.,?!']|[\w.]\.\w|[_"]|[a-z][A-Z]|[A-Z][A-Z]*\d|(?<!\w)'|[A-Z][a-z]+[A-Z]""")
 """What any of these begins with: most texts have none."""
@@ -56,8 +67,9 @@ def _identifiers(reading: Reading, other: Reading) -> set[str]:
     """A name of letters alone may be a brand: it is one of those that the other text has, in whatever letters."""
     text = reading.text
     found = set()
-    for pattern in (ADDRESS, PATH, FILE, SNAKE, CAMEL, CALL, FLAG, CODE):
-        found |= {match.group().rstrip(".,;") for match in pattern.finditer(text)}
+    for pattern, marks in IDENTIFIERS:
+        if any(mark in text for mark in marks):
+            found |= {match.group().rstrip(".,;") for match in pattern.finditer(text)}
     return {name for name in found if not (SINGLE_WORD.match(name) and name.lower() in (other.lowers | other.joined))}
 
 
