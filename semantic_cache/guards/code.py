@@ -12,24 +12,30 @@ ADDRESS = re.compile(
     r"(?:https?|ftp|file|s3)://[^\s<>\"']+|www\.[^\s<>\"']+|[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+"
 )
 PATH = re.compile(r"(?<![\w/\\])(?:~|\.{1,2}|[A-Za-z]:)?(?:[/\\][\w.@+-]+){1,32}[/\\]?")
-FILE = re.compile(r"(?<![\w.])[\w-]{1,64}(?:\.[A-Za-z]\w{1,9}){1,4}\b")
-SNAKE = re.compile(r"(?<!\w)_*[A-Za-z0-9]+(?:_+[A-Za-z0-9]+)+_*|(?<!\w)__?[A-Za-z]\w*")
-CAMEL = re.compile(r"(?<!\w)[a-z]+(?:[A-Z][a-z0-9]+)+(?!\w)|(?<!\w)(?:[A-Z][a-z0-9]+){2,}(?!\w)")
-CALL = re.compile(r"(?<!\w)[A-Za-z_]\w{0,63}\(\)?")
+FILE = re.compile(r"(?<![\w.])[\w-]{1,64}+(?:\.[A-Za-z]\w{1,9}){1,4}\b")
+SNAKE = re.compile(r"(?<!\w)_*[A-Za-z0-9]++(?:_++[A-Za-z0-9]++)++_*|(?<!\w)__?[A-Za-z]\w*")
+CAMEL = re.compile(r"(?<!\w)[a-z]++(?:[A-Z][a-z0-9]++)++(?!\w)|(?<!\w)(?:[A-Z][a-z0-9]++){2,}+(?!\w)")
+CALL = re.compile(r"(?<!\w)[A-Za-z_]\w{0,63}+\(\)?")
 FLAG = re.compile(r"(?<!\S)--?[A-Za-z][\w-]*")
-CODE = re.compile(r"(?<!\w)(?=[\w-]{0,30}\d)[A-Z][A-Z0-9]{1,30}(?:-[A-Z0-9]{1,30})*(?!\w)|0x[0-9a-fA-F]+")
-IDENTIFIERS = (
-    (ADDRESS, ("@", "://", "www.")),
-    (PATH, ("/", "\\")),
-    (FILE, (".",)),
-    (SNAKE, ("_",)),
-    (CAMEL, ("",)),
-    (CALL, ("(",)),
-    (FLAG, ("-",)),
-    (CODE, tuple("0123456789")),
+CODE = re.compile(r"(?<!\w)(?=[A-Z])(?=[\w-]{0,30}\d)[A-Z][A-Z0-9]{1,30}(?:-[A-Z0-9]{1,30})*(?!\w)|0x[0-9a-fA-F]+")
+IDENTIFIERS = tuple(
+    (pattern, re.compile(sign))
+    for pattern, sign in (
+        (ADDRESS, r"@|://|www\."),
+        (PATH, r"[/\\]"),
+        (FILE, r"\.[A-Za-z]"),
+        (SNAKE, "_"),
+        (CAMEL, "[a-z0-9][A-Z]"),
+        (CALL, r"\("),
+        (FLAG, "-[A-Za-z-]"),
+        (CODE, r"\d"),
+    )
 )
-"""And what none of them is without one of, which is seen sooner."""
+"""And a sign without which there is none, which is seen sooner."""
+SIGN = re.compile(r"[<>=+*^|~&\\{}\[\]#@]|::")
+"""Likewise of operators."""
 OPERATOR = re.compile(r"[=!<>+\-*/%&|^~]=|&&|\|\||<<|>>|\*\*|->|=>|::|<>|[<>=+*^|~&\\{}\[\]#@]")
+PROSE = re.compile(r"(?m)^\s*[-*#>+]+\s|(?<=\w)[-/&](?=\w)| [-&+/] ")
 HINT = re.compile(r"""[^\w\s.,?!']|[\w.]\.\w|[_"]|[a-z][A-Z]|[A-Z][A-Z]*\d|(?<!\w)'|[A-Z][a-z]+[A-Z]""")
 """What any of these begins with: most texts have none."""
 PLAIN = re.compile(r"(?:(?:[A-Z]?[a-z]++|[A-Z]|[0-9]++)(?:'[a-z]++)?[.,?!]*+(?:\s++|\Z))*+\Z")
@@ -43,7 +49,7 @@ def code(asked: Reading, stored: Reading) -> str | None:
     return (
         differing("quotation", _quoted(asked, stored), _quoted(stored, asked))
         or differing("identifier", _identifiers(asked, stored), _identifiers(stored, asked))
-        or differing("sign", OPERATOR.findall(_unmarked(asked)), OPERATOR.findall(_unmarked(stored)))
+        or differing("sign", _operators(asked), _operators(stored))
     )
 
 
@@ -67,12 +73,12 @@ def _identifiers(reading: Reading, other: Reading) -> set[str]:
     """A name of letters alone may be a brand: it is one of those that the other text has, in whatever letters."""
     text = reading.text
     found = set()
-    for pattern, marks in IDENTIFIERS:
-        if any(mark in text for mark in marks):
+    for pattern, sign in IDENTIFIERS:
+        if sign.search(text):
             found |= {match.group().rstrip(".,;") for match in pattern.finditer(text)}
     return {name for name in found if not (SINGLE_WORD.match(name) and name.lower() in (other.lowers | other.joined))}
 
 
-def _unmarked(reading: Reading) -> str:
-    """Without the signs of lists and of prose."""
-    return re.sub(r"(?m)^\s*[-*#>+]+\s|(?<=\w)[-/&](?=\w)| [-&+/] ", " ", reading.text)
+def _operators(reading: Reading) -> list[str]:
+    """But for the signs of lists and of prose."""
+    return OPERATOR.findall(PROSE.sub(" ", reading.text)) if SIGN.search(reading.text) else []
