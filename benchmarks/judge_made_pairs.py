@@ -114,7 +114,9 @@ class Others:
     def __init__(self, sources: Sequence[Source]) -> None:
         self._words: dict[str, list[str]] = defaultdict(list)
         for source in sources:
-            self._words[source.category] += [word.lower for word in read(source.text).content if len(word.lower) > 2]
+            said = read(source.text)
+            lowers = [said.words[place].lower for place in said.content]
+            self._words[source.category] += [lower for lower in lowers if len(lower) > 2]
 
     def replaced(self, rng: random.Random, source: Source, text: str) -> str | None:
         words = text.split(" ")

@@ -80,11 +80,13 @@ class Alignment:
 
 def align(asked: Reading, stored: Reading, asked_look: Look, stored_look: Look) -> Alignment:
     """Of two texts that can be read, and looks at `Reading.text` of each."""
-    mine, theirs = spoken(asked), spoken(stored)
+    my_places, their_places = spoken(asked), spoken(stored)
     my_own, their_own = _own(asked, stored)
-    alike = _vectors(mine, asked_look) @ _vectors(theirs, stored_look).T  # [word asked, word stored]
-    my_best = _best(alike, mine, my_own)
-    their_best = _best(alike.T, theirs, their_own)
+    # [word asked, word stored]
+    alike = _vectors(asked, my_places, asked_look) @ _vectors(stored, their_places, stored_look).T
+    my_best = _best(alike, my_places, my_own)
+    their_best = _best(alike.T, their_places, their_own)
+    mine, theirs = [asked.words[place] for place in my_places], [stored.words[place] for place in their_places]
     owned = sorted((len(my_own), len(their_own)))
     unmatched = sorted((_unmatched(mine, my_best), _unmatched(theirs, their_best)))
     counts = sorted((len(mine), len(theirs)))
@@ -106,33 +108,35 @@ def align(asked: Reading, stored: Reading, asked_look: Look, stored_look: Look) 
     )
 
 
-def _own(asked: Reading, stored: Reading) -> tuple[list[Word], list[Word]]:
-    """What each has without the other, but for politeness and spelling."""
-    mine = [word for word in only_in(asked, stored) if word.lower not in POLITE]
-    theirs = [word for word in only_in(stored, asked) if word.lower not in POLITE]
-    if len(mine) > MOST_TYPOS or len(theirs) > MOST_TYPOS:
-        return mine, theirs
-    typos = [(one, other) for one in mine for other in theirs if misspelled(one.lower, other.lower)]
-    wrong = {word.start for word, _ in typos}, {word.start for _, word in typos}
-    return [word for word in mine if word.start not in wrong[0]], [
-        word for word in theirs if word.start not in wrong[1]
+def _own(asked: Reading, stored: Reading) -> tuple[list[int], list[int]]:
+    """Places of what each has without the other, but for politeness and spelling."""
+    mine = {place: asked.words[place].lower for place in only_in(asked, stored)}
+    theirs = {place: stored.words[place].lower for place in only_in(stored, asked)}
+    my_own = [place for place, lower in mine.items() if lower not in POLITE]
+    their_own = [place for place, lower in theirs.items() if lower not in POLITE]
+    if len(my_own) > MOST_TYPOS or len(their_own) > MOST_TYPOS:
+        return my_own, their_own
+    typos = [(one, other) for one in my_own for other in their_own if misspelled(mine[one], theirs[other])]
+    my_typos, their_typos = {one for one, _ in typos}, {other for _, other in typos}
+    return [place for place in my_own if place not in my_typos], [
+        place for place in their_own if place not in their_typos
     ]
 
 
-def _vectors(words: Sequence[Word], look: Look) -> NDArray[np.float32]:
+def _vectors(reading: Reading, places: Sequence[int], look: Look) -> NDArray[np.float32]:
     """[word, dimension]; a word behind the place where the text was cut has the last one's."""
     starts = [start for start, _ in look.spans]
     if not starts:
-        return np.zeros((len(words), look.vector.shape[0]), np.float32)
-    places = [max(bisect_right(starts, word.start) - 1, 0) for word in words]
-    return look.word_vectors[places]
+        return np.zeros((len(places), look.vector.shape[0]), np.float32)
+    seen = [max(bisect_right(starts, reading.starts[place]) - 1, 0) for place in places]
+    return look.word_vectors[seen]
 
 
-def _best(alike: NDArray[np.float32], words: Sequence[Word], own: Sequence[Word]) -> list[float]:
+def _best(alike: NDArray[np.float32], places: Sequence[int], own: Sequence[int]) -> list[float]:
     """Of each word: 1 where it is shared, else the cosine of its best partner."""
-    unshared = {word.start for word in own}
+    unshared = frozenset(own)
     best = np.clip(alike.max(axis=1, initial=0.0), 0, 1)
-    return [float(best[i]) if word.start in unshared else 1.0 for i, word in enumerate(words)]
+    return [float(best[i]) if place in unshared else 1.0 for i, place in enumerate(places)]
 
 
 def _unmatched(words: Sequence[Word], best: Sequence[float]) -> float:

@@ -59,10 +59,10 @@ def _dates(reading: Reading) -> set[str]:
     found: set[str] = set()
     if reading.lowers.isdisjoint(NAMED) and reading.lemmas.isdisjoint(NAMED):
         return found
-    for word in reading.words:
+    for place, word in enumerate(reading.words):
         name = MONTHS.get(word.lower) or DAYS.get(word.lower) or OTHER.get(word.lemma)
-        if name is None and not word.opens:
-            name = CAPITAL_MONTHS.get(word.text)
+        if name is None and word.text in CAPITAL_MONTHS and not reading.opens(place):
+            name = CAPITAL_MONTHS[word.text]
         if name is None and word.lemma in DAYS:
             name = DAYS[word.lemma]
         if name is not None:

@@ -24,30 +24,29 @@ def names(asked: Reading, stored: Reading) -> str | None:
     their_names = _unmatched(stored, theirs, asked, mine)
     if not my_names and not their_names:
         return None
-    return said("name", my_names or _texts(mine), their_names or _texts(theirs))
+    return said("name", my_names or _texts(asked, mine), their_names or _texts(stored, theirs))
 
 
-def _unmatched(reading: Reading, own: list[Word], other: Reading, others: list[Word]) -> list[str]:
-    if not own:
-        return []
-    initials = "".join(word.lower[0] for word in other.words)
+def _unmatched(reading: Reading, own: list[int], other: Reading, others: list[int]) -> list[str]:
+    """Of words at the places `own`, of which the other text has none, names that none at `others` stands for."""
     return [
-        word.text
-        for word in own
-        if is_name(word, reading)
-        and not any(_same(word.lower, another.lower) for another in others)
-        and not (len(word.lower) > 1 and word.text.isupper() and word.lower in initials)
-        and not _stands_for(word, reading, other)
+        reading.words[place].text
+        for place in own
+        if _is_name(reading, place)
+        and not any(_same(reading.words[place].lower, other.words[another].lower) for another in others)
+        and not _is_short(reading.words[place], other)
+        and not _stands_for(reading, place, other)
     ]
 
 
-def is_name(word: Word, reading: Reading) -> bool:
+def _is_name(reading: Reading, place: int) -> bool:
+    word = reading.words[place]
     if word.lower in POLITE or word.lower in MEASURING or word.lemma in UNITS:
         return False
     known = lexicon()
     if word.lower in known.names or word.lemma not in known.known:
         return True
-    return word.text[0].isupper() and reading.capitals_mean and not word.opens
+    return word.text[0].isupper() and reading.capitals_mean and not reading.opens(place)
 
 
 def misspelled(one: str, other: str) -> bool:
@@ -85,10 +84,15 @@ def _one_edit(short: str, long: str) -> bool:
     )
 
 
-def _stands_for(word: Word, reading: Reading, other: Reading) -> bool:
+def _is_short(word: Word, other: Reading) -> bool:
+    """First letters of words of the other text, in capitals."""
+    initials = "".join(another.lower[0] for another in other.words)
+    return len(word.lower) > 1 and word.text.isupper() and word.lower in initials
+
+
+def _stands_for(reading: Reading, place: int, other: Reading) -> bool:
     """One of the words whose first letters the other text has in capitals: `machine learning` and `ML`."""
     letters = [w.lower[0] for w in reading.words]
-    place = next(i for i, w in enumerate(reading.words) if w is word)
     for short in other.words:
         size = len(short.lower)
         if size < 2 or not short.text.isupper() or short.lower in reading.lowers:
@@ -99,5 +103,5 @@ def _stands_for(word: Word, reading: Reading, other: Reading) -> bool:
     return False
 
 
-def _texts(words: list[Word]) -> list[str]:
-    return [word.text for word in words]
+def _texts(reading: Reading, places: list[int]) -> list[str]:
+    return [reading.words[place].text for place in places]

@@ -111,9 +111,10 @@ def _digits(reading: Reading, at: int) -> tuple[int, Amount]:
     clock = _clock(reading, end)
     if clock is not None:
         return end - at + clock[0], Amount(_on_clock(text, clock[1]), "", False)
-    if MINUS.search(reading.text[: words[at].start]):
+    before = reading.text[: reading.starts[at]]
+    if MINUS.search(before):
         text = f"-{text}"
-    before = reading.text[: words[at].start].rstrip()[-1:]
+    before = before.rstrip()[-1:]
     return _measured(reading, at, end, text, UNITS[before][0] if before in CURRENCY and before in UNITS else "", False)
 
 
@@ -144,7 +145,7 @@ def _measured(reading: Reading, at: int, end: int, text: str, unit: str, vague: 
     while value is not None and end < len(words) and _is_scale(reading, end):
         value *= SCALES[words[end].lower]
         end += 1
-    if reading.text[_end(words[end - 1]) :].lstrip(" ")[:1] == "%":
+    if reading.text[_end(reading, end - 1) :].lstrip(" ")[:1] == "%":
         unit = "%"
     elif end < len(words) and _measure(reading, end) in UNITS and not _is_ordinal(words[at]):
         base, factor = UNITS[_measure(reading, end)]
@@ -231,15 +232,15 @@ def _trimmed(value: Decimal, text: str) -> str:
 
 def _gap(reading: Reading, at: int) -> str:
     """Between a word and the one before it."""
-    return reading.text[_end(reading.words[at - 1]) : reading.words[at].start] if at else ""
+    return reading.text[_end(reading, at - 1) : reading.starts[at]] if at else ""
 
 
-def _end(word: Word) -> int:
-    return word.start + len(word.text)
+def _end(reading: Reading, at: int) -> int:
+    return reading.starts[at] + len(reading.words[at].text)
 
 
 def _written(reading: Reading, at: int, taken: int) -> str:
-    return reading.text[reading.words[at].start : _end(reading.words[at + taken - 1])]
+    return reading.text[reading.starts[at] : _end(reading, at + taken - 1)]
 
 
 def _units(reading: Reading) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from bisect import bisect_left
 
 from semantic_cache.guards.differing import said
 from semantic_cache.guards.function_words import ARTICLES
@@ -116,7 +117,7 @@ def _clauses(lemmas: tuple[str, ...], reading: Reading) -> set[tuple[str, ...]]:
     found = set()
     for mark in (",", ".", "?"):
         before, _, behind = reading.text.partition(mark)
-        count = len(_lemmas(tuple(word for word in reading.words if word.start < len(before))))
+        count = len(_lemmas(reading.words[: bisect_left(reading.starts, len(before))]))
         if behind.strip():
             found.add(lemmas[count:] + lemmas[:count])
     return found | {lemmas}

@@ -21,14 +21,12 @@ SENTENCE_END = re.compile(r"[.?!:\n]")
 
 
 class Word(NamedTuple):
+    """Wherever it stands: of the same letters the same."""
+
     text: str
     """As written."""
     lower: str
     lemma: str
-    start: int
-    """Where it begins in `Reading.text`, in characters."""
-    opens: bool
-    """It begins a sentence, where a capital says nothing."""
     is_number: bool
     """In digits."""
     is_function: bool
@@ -46,6 +44,19 @@ class Reading:
     lemmas: frozenset[str]
 
     @cached_property
+    def starts(self) -> list[int]:
+        """[word]: where each begins in the text, in characters."""
+        return [match.start() for match in WORD.finditer(self.text) for _ in _words(match[0])]
+
+    def opens(self, place: int) -> bool:
+        """Whether this word begins a sentence, where a capital says nothing."""
+        if not place:
+            return True
+        before, start = self.starts[place - 1 : place + 1]
+        written = WORD.match(self.text, before)
+        return before < start and written is not None and bool(SENTENCE_END.search(self.text, written.end(), start))
+
+    @cached_property
     def groups(self) -> frozenset[int]:
         """Of words that can stand for one of these."""
         known = lexicon()
@@ -57,9 +68,9 @@ class Reading:
         return frozenset([one.lower + other.lower for one, other in pairwise(self.words)])
 
     @cached_property
-    def content(self) -> tuple[Word, ...]:
-        """Words that carry meaning of their own: neither numbers nor function words."""
-        return tuple(word for word in self.words if not word.is_number and not word.is_function)
+    def content(self) -> list[int]:
+        """Places of words that carry meaning of their own: neither numbers nor function words."""
+        return [place for place, word in enumerate(self.words) if not word.is_number and not word.is_function]
 
     @cached_property
     def capitals_mean(self) -> bool:
@@ -74,16 +85,16 @@ def read(text: str) -> Reading:
     plain = ""
     if len(text) <= LONGEST_CHARS:
         plain = text if text.isascii() else unicodedata.normalize("NFC", text).translate(QUOTES)
-    words = _words(plain)
+    words = tuple([word for written in WORD.findall(plain) for word in _words(written)])
     return Reading(plain, len(text), words, frozenset([w.lower for w in words]), frozenset([w.lemma for w in words]))
 
 
-def only_in(one: Reading, other: Reading) -> list[Word]:
-    """Content words of the first whose like is not in the second, written as one word or as two."""
+def only_in(one: Reading, other: Reading) -> list[int]:
+    """Places of content words of the first whose like is not in the second, written as one word or as two."""
     known, own = lexicon(), one.lowers - other.lowers
     return [
-        word
-        for word in one.words
+        place
+        for place, word in enumerate(one.words)
         if word.lower in own
         and not word.is_number
         and not word.is_function
@@ -102,22 +113,8 @@ def _half(one: Reading, lower: str, other: Reading) -> bool:
     return any(lower in halves and "".join(halves) in other.lowers for halves in neighbours)
 
 
-def _words(text: str) -> tuple[Word, ...]:
-    found: list[Word] = []
-    end = 0
-    for match in WORD.finditer(text):
-        start = match.start()
-        opens = not end or (text[end:start] != " " and SENTENCE_END.search(text, end, start) is not None)
-        end = match.end()
-        for written, lower, lemma, is_number, is_function in _parts(match[0]):
-            found.append(Word._make((written, lower, lemma, start, opens, is_number, is_function)))  # half of the time
-            opens = False
-    return tuple(found)
-
-
 @lru_cache(maxsize=1 << 16)
-def _parts(written: str) -> tuple[tuple[str, str, str, bool, bool], ...]:
-    """Of words, as they are written, all that does not depend on where they stand: as `Word` has it."""
+def _words(written: str) -> tuple[Word, ...]:
     lower = written.lower()
     if lower in CONTRACTIONS:
         parts = CONTRACTIONS[lower].split()
@@ -126,11 +123,11 @@ def _parts(written: str) -> tuple[tuple[str, str, str, bool, bool], ...]:
     else:
         parts = [lower]
     return tuple(
-        (written if len(parts) == 1 else part, part, lemma_of(part), part[0].isdigit(), part in FUNCTION_WORDS)
+        Word(written if len(parts) == 1 else part, part, lemma_of(part), part[0].isdigit(), part in FUNCTION_WORDS)
         for part in parts
     )
 
 
-def spoken(reading: Reading) -> list[Word]:
-    """Words of content but for what is only polite; all of them where nothing else is said."""
-    return [word for word in reading.content if word.lower not in POLITE] or list(reading.content)
+def spoken(reading: Reading) -> list[int]:
+    """Places of words of content but for what is only polite; of all of them where nothing else is said."""
+    return [place for place in reading.content if reading.words[place].lower not in POLITE] or reading.content
