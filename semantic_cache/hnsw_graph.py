@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from semantic_cache.index import Neighbor
 from semantic_cache.packed_vectors import Ids, Rows, Vector, unpack
 
-_LINKS, _EF_CONSTRUCTION, _EF_SEARCH = 32, 100, 64
+_LINKS, _EF_CONSTRUCTION, _EF_SEARCH = 32, 100, 48
 _WIDENED = 0.1  # of the range of a coordinate: vectors that come later are cut to it
 _MOSTLY_KEPT = 0.995  # cosine of a vector and what is kept of it; else there have to be wider bounds
 _TRAINED_ON = 20_000  # vectors say the bounds well enough

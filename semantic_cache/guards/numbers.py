@@ -112,7 +112,7 @@ def _digits(reading: Reading, at: int) -> tuple[int, Amount]:
     if clock is not None:
         return end - at + clock[0], Amount(_on_clock(text, clock[1]), "", False)
     before = reading.text[: reading.starts[at]]
-    if MINUS.search(before):
+    if before.endswith("-") and MINUS.search(before):
         text = f"-{text}"
     before = before.rstrip()[-1:]
     return _measured(reading, at, end, text, UNITS[before][0] if before in CURRENCY and before in UNITS else "", False)
