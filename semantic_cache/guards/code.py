@@ -76,7 +76,11 @@ def _identifiers(reading: Reading, other: Reading) -> set[str]:
     for pattern, sign in IDENTIFIERS:
         if sign.search(text):
             found |= {match.group().rstrip(".,;") for match in pattern.finditer(text)}
-    return {name for name in found if not (SINGLE_WORD.match(name) and name.lower() in (other.lowers | other.joined))}
+    return {
+        name
+        for name in found
+        if not SINGLE_WORD.match(name) or (name.lower() not in other.lowers and name.lower() not in other.joined)
+    }
 
 
 def _operators(reading: Reading) -> list[str]:

@@ -46,7 +46,10 @@ class Reading:
     @cached_property
     def starts(self) -> list[int]:
         """[word]: where each begins in the text, in characters."""
-        return [match.start() for match in WORD.finditer(self.text) for _ in _words(match[0])]
+        found = list(WORD.finditer(self.text))
+        if len(found) == len(self.words):  # nothing is contracted
+            return [match.start() for match in found]
+        return [match.start() for match in found for _ in _words(match[0])]
 
     def opens(self, place: int) -> bool:
         """Whether this word begins a sentence, where a capital says nothing."""
