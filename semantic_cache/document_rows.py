@@ -151,13 +151,13 @@ class DocumentRows:
         """By their ids, from `start` on; None where one is damaged."""
         with self._transaction.cursor(self._tables[b"held"]) as cursor:
             rows = islice(cursor.iternext() if cursor.set_range(NUMBER.pack(start)) else (), most)
-            found = [(NUMBER.unpack(key)[0], row) for key, row in rows]
+            found = [(NUMBER.unpack(key)[0], bytes(row)) for key, row in rows]
         return [(document_id, unpack_held(document_id, row)) for document_id, row in found]
 
     def ids_with_vector(self, embedder: bytes) -> Ids:
         """In order."""
         with self._transaction.cursor(self._tables[b"vectors"]) as cursor:
-            keys = cursor.iternext(values=False) if cursor.set_range(embedder) else ()
+            keys = map(bytes, cursor.iternext(values=False) if cursor.set_range(embedder) else ())
             own = takewhile(lambda key: key.startswith(embedder), keys)
             return np.frombuffer(b"".join(key[_EMBEDDER_BYTES:] for key in own), ">i8").astype(np.int64)
 
