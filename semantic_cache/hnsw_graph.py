@@ -1,7 +1,7 @@
 """Graph: the vectors of one large partition, found by walking a graph of near ones. The only file that calls faiss.
 
 Malkov and Yashunin, Efficient and robust approximate nearest neighbor search using hierarchical navigable small
-world graphs (IEEE TPAMI 2020), as faiss has it: algorithm 5 with M = 32, efConstruction = 100, ef = 64, over codes
+world graphs (IEEE TPAMI 2020), as faiss has it: algorithm 5 with M = 32, efConstruction = 100, ef = 48, over codes
 of 8 bits a dimension between the bounds of the vectors it began with, widened by a tenth on either side. Cosines
 are those of the codes.
 
@@ -64,9 +64,9 @@ class Graph:
             with self._walking:
                 self._hnsw.add(vector[None])
 
-    def show(self, ids: Ids) -> None:
-        """Those of these that are in it, from now on."""
-        rows = np.flatnonzero(np.isin(self._ids, ids))
+    def show(self, ids: Ids, first: int = 0) -> None:
+        """Those of these that are in its rows [first, num_rows), from now on."""
+        rows = first + np.flatnonzero(np.isin(self._ids[first:], ids))
         self._shown = self._shown.grown(len(self._ids))
         self._shown.show(rows)
         self.num_shown += len(rows)

@@ -186,10 +186,11 @@ class HnswIndex(VectorIndex):
     def _moved(self, there: _Partition, rows: Rows, graph: Graph) -> None:
         """These rows are in the graph now; it shows what was not removed meanwhile."""
         with self._changing:
-            graph.show(there.rows["id"])
             if there.graph is graph:
+                graph.show(there.rows["id"], graph.num_rows - len(rows))  # callers wait meanwhile
                 self.num_changes += len(rows)
             else:
+                graph.show(there.rows["id"])
                 graph.show(there.graph.ids() if there.graph else rows["id"][:0])
                 there.graph = graph if graph.num_shown else None
                 self.num_changes += graph.num_rows

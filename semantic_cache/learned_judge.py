@@ -12,7 +12,7 @@ from semantic_cache.query import normalized
 from semantic_cache.scoring import Trees, load_trees
 
 READINGS = 4096
-"""Texts whose words are remembered: some 20 MB for short questions."""
+"""Texts whose words are remembered: some 15 MB for short questions."""
 THRESHOLD = 0.45
 """From which on answers may be served while nothing is known of a category; measured: `benchmarks/judge_pairs.py`."""
 VERSION = 1
