@@ -18,7 +18,8 @@ THRESHOLDS = (0.8, 0.9, 0.95)
 class GPTCache(AbstractContextManager["GPTCache"]):
     def __init__(self, python: str, directory: Path, graph: Path) -> None:
         """`python` has it and what this project needs; the directory has a table of vectors."""
-        environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+        # one thread, as ours: else CPU time is mostly that of threads of faiss that wait for each other
+        environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent), "OMP_NUM_THREADS": "1"}
         self._process = subprocess.Popen(
             [python, "-m", "benchmarks.gptcache_process", str(directory), str(graph)],
             stdin=subprocess.PIPE,
