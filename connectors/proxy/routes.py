@@ -7,10 +7,11 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from connectors.proxy.canonical import Kind, NoQuestion, read_request
+from connectors.proxy.call import Call
+from connectors.proxy.canonical import PATHS, Kind, NoQuestion, read_request
 from connectors.proxy.events import MEDIA_TYPE
 from connectors.proxy.exchange import Exchange
-from connectors.proxy.front import Call, Front
+from connectors.proxy.front import Front
 from connectors.proxy.openai_problems import OpenAIRoute
 from connectors.proxy.passing import changing_answers, headers_on
 from connectors.proxy.wishes import CATEGORY_PATTERN, LONGEST_S, Wishes, read_wishes
@@ -36,6 +37,8 @@ _MARKS = {
         "x-kvstore-cache-rung": "Of a hit: exact or semantic.",
         "x-kvstore-hit-id": "What feedback names.",
         "x-kvstore-category": "What the question was counted as.",
+        "x-kvstore-model": "Of a miss, where a small model may answer: which one did.",
+        "x-kvstore-examples": "How many stored answers the small model was shown.",
         "x-kvstore-explanation": "JSON of what was decided, where it was asked for.",
     }.items()
 }
@@ -63,13 +66,13 @@ _CACHED_EXTRA = {**_BODY, "parameters": _WISHES}
 @router.post("/chat/completions", response_class=Response, responses=_CACHED, openapi_extra=_CACHED_EXTRA)
 async def chat_completions(request: Request, caller: CallerOf, context: ContextOf) -> Response:
     """A chat completion, as OpenAI has it: streamed or not, with tools, of several choices."""
-    return await _answer(request, caller, context, Kind.CHAT, "/chat/completions")
+    return await _answer(request, caller, context, Kind.CHAT)
 
 
 @router.post("/completions", response_class=Response, responses=_CACHED, openapi_extra=_CACHED_EXTRA)
 async def completions(request: Request, caller: CallerOf, context: ContextOf) -> Response:
     """A raw completion. Only the same words find an answer that is held."""
-    return await _answer(request, caller, context, Kind.COMPLETION, "/completions")
+    return await _answer(request, caller, context, Kind.COMPLETION)
 
 
 @router.post("/embeddings", response_class=Response, responses=_PASSED, openapi_extra=_BODY)
@@ -105,7 +108,7 @@ def _passed(request: Request, caller: Caller, front: Front, path: str, body: byt
     return _exchange(request, front, call)
 
 
-async def _answer(request: Request, caller: Caller, context: Context, kind: Kind, path: str) -> Exchange:
+async def _answer(request: Request, caller: Caller, context: Context, kind: Kind) -> Exchange:
     front, wishes = _front(context), read_wishes(request.headers)
     body = await _body(request, context, front)
     headers = headers_on(request.headers, REQUEST_ID.get(), front.forwards_authorization)
@@ -121,7 +124,7 @@ async def _answer(request: Request, caller: Caller, context: Context, kind: Kind
                 asked = read_request(*given, changing_answers(headers))
         except NoQuestion as reason:
             why_not = str(reason)
-    return _exchange(request, front, Call("POST", path, body, headers, caller.name, wishes, asked, why_not))
+    return _exchange(request, front, Call("POST", PATHS[kind], body, headers, caller.name, wishes, asked, why_not))
 
 
 def _exchange(request: Request, front: Front, call: Call) -> Exchange:
