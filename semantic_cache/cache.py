@@ -135,10 +135,12 @@ class SemanticCache:
     def near(self, query: Query, category: str, k: int) -> list[Near] | None:
         """The nearest fresh answers of its own partition, best first: to be shown to a small model, not to be given.
 
-        None where the category leaves its queries to the model that was asked. Nothing is counted.
+        None where the category leaves its queries to the model that was asked, or is answered in the same words only.
+        Nothing is counted.
         """
         policy, now_s, load = self.policy(), self._clock(), self._load()
-        if not policy.stored(category).small_model:
+        asked = policy.stored(category)
+        if not asked.small_model or asked.mode is Mode.EXACT:
             return None
         found = []
         for neighbor in self.shelf.near(query, self._vector(query), k):

@@ -33,7 +33,7 @@ from semantic_cache.examples import with_examples
 from semantic_cache.in_context import Plan
 from semantic_cache.router import Model
 
-_PLANNED = Outcome.MISS, Outcome.EXPLORE
+_PLANNED = Outcome.MISS, Outcome.NOT_SEARCHED, Outcome.EXPLORE
 _NEAREST = 8
 _LEAST_COMPUTE_S = 1e-3
 _log = logging.getLogger("kvstore.proxy")
@@ -107,7 +107,7 @@ class StandIn:
         asked, wishes = call.asked, call.wishes
         if asked is None or decision is None or decision.outcome not in _PLANNED or asked.by_words_only:
             return None
-        if not wishes.keeps or asked.query.model == self._model or self._breaker.is_open:
+        if not wishes.keeps or asked.query.model == self._model:
             return None
         try:
             plan = await run_in_threadpool(self._plan, asked, decision.category, wishes.max_age_s)
@@ -133,6 +133,7 @@ class StandIn:
             spoken = await self._begun(call, asked, plan)
         except NotWhole as reason:
             _log.info("the small model's answer is of no use: %s", reason)
+            self._breaker.report(ticket, True)
             await run_in_threadpool(self.in_context.learn, plan, 0.0)
             return None
         except (Problem, Interrupted) as error:

@@ -15,9 +15,11 @@ from connectors.proxy.upstream import Upstream
 from connectors.setting_tables import SemanticSettings
 from connectors.sidecar.callers import Tokens
 from kvstore import Metrics, NoTier, Tiers
+from kvstore.breaker import Breaker
 from semantic_cache.examples import Limits
 from semantic_cache.in_context import InContext
 from semantic_cache.router import Choice, Model, Router
+from tests.clock import Clock
 from tests.connectors.proxy.conftest import ADMIN, OURS, THEIRS
 from tests.connectors.proxy.openai_like import Upstream as Asked
 from tests.connectors.proxy.openai_like import upstream_serving
@@ -205,11 +207,24 @@ def test_the_large_model_answers_where_the_small_ones_answer_is_not_whole(standi
         assert each.router.lessons == lessons
 
 
-def test_a_small_model_that_is_down_is_not_asked_each_time(standing):
+def test_a_small_model_that_is_down_is_not_asked_each_time_until_it_is_back(standing):
     with standing("error-500") as each:
+        clock = Clock(0.0)
+        each.front.stand_in._breaker = Breaker(clock=clock)
         for number in range(6):
             each.ask(f"Question number {number}?")
         assert each.small.num_asked == 3
+        each.front.stand_in._model = "tiny"
+        clock.now_s += 2.0
+        assert each.ask("And one more?")[0]["x-kvstore-model"] == "tiny"
+
+
+def test_where_searching_for_answers_does_not_pay_examples_are_looked_for_all_the_same(standing):
+    with standing() as each:
+        each.first(BEFORE)
+        each.answering.cache.break_even.worth_searching = lambda category: False
+        headers, _ = each.ask(NOW)
+        assert (headers["x-kvstore-model"], headers["x-kvstore-examples"]) == ("tiny", "1")
 
 
 def test_feedback_teaches_the_router_of_either_model(standing):
