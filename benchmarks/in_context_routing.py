@@ -1,22 +1,22 @@
 """Who answers: the router's choices between a small model's answers, as they were given, and the truth.
 
-Some passes over the same questions in any order, the large model's load any from 0 to 1. The router begins with what
-was learned before, and learns from some of the answers as the proxy does: of one in ten the other model is asked too.
+Streams of the same questions in any order, the large model's load any from 0 to 1. The router knows nothing at first,
+and learns as the proxy does: of one answer in ten the other model is asked too.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
 from benchmarks.in_context_tasks import TASKS
-from semantic_cache.bandit import BanditRouter
+from semantic_cache.cautious_router import CautiousRouter
 from semantic_cache.router import Choice, Features, Model
 
-_COMPARED = 0.1
+_COMPARED, _STREAMS = 0.1, 5
 _GOOD = 0.97
 
 
@@ -41,9 +41,11 @@ class _Routed:
     quality: float
 
 
-def routed(questions: Sequence[Routable], learned: Mapping[str, Any], passes: int, seed: int) -> list[dict[str, Any]]:
-    """Rows of the fixed choices, of the router, and of who knows which task's answers are good."""
-    requests = [each for number in range(passes) for each in _passed(questions, learned, Random(seed + number))]
+def routed(questions: Sequence[Routable], num_requests: int, seed: int) -> list[dict[str, Any]]:
+    """Rows of the fixed choices, of who knows which task's answers are good, and of the router as it learns."""
+    streams = [_stream(questions, num_requests, Random(seed + number)) for number in range(_STREAMS)]
+    first = [each for stream in streams for each in stream[: num_requests // 5]]
+    last = [each for stream in streams for each in stream[-num_requests // 5 :]]
     fixed: dict[str, Callable[[Routable], Choice]] = {
         "large": lambda each: Choice(Model.LARGE, False, each.features),
         "small": lambda each: Choice(Model.SMALL, False, each.features),
@@ -54,24 +56,24 @@ def routed(questions: Sequence[Routable], learned: Mapping[str, Any], passes: in
         name: [_Routed(choose(each), 0.0, each.quality(choose(each))) for each in questions]
         for name, choose in fixed.items()
     } | {
-        "router": requests,
-        "router, load below 1/3": [each for each in requests if each.load < 1 / 3],
-        "router, load above 2/3": [each for each in requests if each.load > 2 / 3],
+        "router, first fifth": first,
+        "router, last fifth": last,
+        "at a load below 1/3": [each for each in last if each.load < 1 / 3],
+        "at a load above 2/3": [each for each in last if each.load > 2 / 3],
     }
     return [_row(name, answers) for name, answers in rows.items()]
 
 
-def _passed(questions: Sequence[Routable], learned: Mapping[str, Any], chosen: Random) -> list[_Routed]:
-    router = BanditRouter(list(TASKS), chosen)
-    router.restore(learned)
-    result = []
-    for each in chosen.sample(questions, len(questions)):
+def _stream(questions: Sequence[Routable], num_requests: int, chosen: Random) -> list[_Routed]:
+    """Of a router that knows nothing at first."""
+    router, result = CautiousRouter(list(TASKS)), []
+    for each in chosen.choices(questions, k=num_requests):
         load = chosen.random()
         choice = router.choose(each.features, load)
         result.append(_Routed(choice, load, each.quality(choice)))
         if chosen.random() < _COMPARED:
-            shows = choice.examples or (choice.model is Model.LARGE and each.features.num_examples > 0)
-            small = replace(choice, model=Model.SMALL, examples=shows)
+            shows = choice.examples or (choice.model is Model.LARGE and chosen.random() < 0.5)
+            small = replace(choice, model=Model.SMALL, examples=shows and each.features.num_examples > 0)
             router.learn(small, each.quality(small))
     return result
 

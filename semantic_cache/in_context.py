@@ -1,7 +1,7 @@
 """InContext: who answers what the cache does not, the small model shown examples or the large one; and what came of it.
 
-In-context reuse as in IC-Cache (Yu et al., arXiv 2501.12689): its selector (`examples.py`), its router (`bandit.py`)
-and its replay (`replay.py`) as one, which learns from every answer that somebody judges.
+In-context reuse as in IC-Cache (Yu et al., arXiv 2501.12689): a selector (`examples.py`), a router
+(`cautious_router.py`) and a replay (`replay.py`) as one, which learns from every answer that somebody judges.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from random import Random
 from typing import Any
 
 from kvstore.errors import CorruptFrame
-from semantic_cache.bandit import BanditRouter
+from semantic_cache.cautious_router import CautiousRouter
 from semantic_cache.example import Example
 from semantic_cache.examples import Examples, Limits, Selection
 from semantic_cache.query import Query
@@ -52,7 +51,7 @@ class Plan:
     def asking(self, model: Model, examples: bool = False) -> Plan:
         """The same for another model; with no examples to show, none are."""
         shows = examples and bool(self.selection.examples)
-        return replace(self, choice=replace(self.choice, model=model, examples=shows, explored=False))
+        return replace(self, choice=replace(self.choice, model=model, examples=shows))
 
 
 class InContext:
@@ -66,8 +65,8 @@ class InContext:
         router: Router | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`router` is a BanditRouter unless given; `clock` says Unix time."""
-        self._router = router or BanditRouter(categories, Random(), prices)
+        """`router` is a CautiousRouter unless given; `clock` says Unix time."""
+        self._router = router or CautiousRouter(categories, prices)
         self._examples, self._replay = Examples(Usefulness(categories), limits), Replay(clock)
         self._given: Recent[str, tuple[str, Plan]] = Recent(_MOST_ANSWERS)
         self._lock = threading.Lock()

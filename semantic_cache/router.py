@@ -1,7 +1,7 @@
 """Router contract: does the small model answer, with examples or without, or the large one? And one that never dares.
 
 In-context reuse as in IC-Cache (Yu et al., arXiv 2501.12689), whose router is a contextual bandit that leans to the
-small model under load: `bandit.py`.
+small model under load; ours is in `cautious_router.py`.
 """
 
 from __future__ import annotations
@@ -42,8 +42,6 @@ class Choice:
     examples: bool
     """Whether to show them."""
     features: Features
-    explored: bool = False
-    """Chosen by lot, whatever was expected."""
 
 
 @dataclass(frozen=True)

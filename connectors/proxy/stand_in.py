@@ -53,7 +53,7 @@ class Planned:
         return len(self.plan.shown) if self.plan.is_small else None
 
     def explanation(self) -> dict[str, object]:
-        selection, choice = self.plan.selection, self.plan.choice
+        selection = self.plan.selection
         shown = [
             {"asked": each.asked, "cosine": each.cosine, "tried": each.past.tried, "lift": each.past.lift}
             for each in self.plan.shown
@@ -64,7 +64,6 @@ class Planned:
             "quality_without": selection.without,
             "quality_with": selection.expected,
             "load": self.plan.load,
-            "explored": choice.explored,
         }
 
 
