@@ -1,162 +1,104 @@
-"""Requests routed: what is lost against the best fixed choice, how good answers stay, and who answers by load.
+"""Who answers: the router's choices between a small model's answers, as they were given, and the truth.
 
-A simulation: whether an answer is good is drawn by the qualities of a mix of questions, half of the requests have no
-example near them, and the large model's load is any. Halfway one kind of question becomes one that the
-small model cannot answer any more. Worth is quality less the router's own prices at the load of the request. One mix
-has the qualities that were measured; in the other, which is assumed, examples mostly make the small model good enough.
+Streams of the same questions in any order, the large model's load any from 0 to 1. The router knows nothing at first,
+and learns as the proxy does: of one answer in ten the other model is asked too.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
-from benchmarks.report import Check, at_least, at_most
-from semantic_cache.bandit import BanditRouter
-from semantic_cache.request import Request
-from semantic_cache.router import AlwaysLarge, Choice, Features, Model, Prices, Router
+from benchmarks.in_context_tasks import TASKS
+from semantic_cache.cautious_router import CautiousRouter
+from semantic_cache.router import Choice, Features, Model
 
-_LARGE_QUALITY = 0.95
-_NEAR = 0.5
-_EXPLORING = 0.02  # of worth, that looking for something better may cost where there is nothing
+_COMPARED, _STREAMS = 0.1, 5
+_GOOD = 0.97
 
 
 @dataclass(frozen=True)
-class Qualities:
-    """Of the small model's answers to one kind of question, from 0 to 1."""
+class Routable:
+    """A question, and how well the small model answered it."""
 
+    features: Features
     alone: float
     with_examples: float
 
+    def quality(self, choice: Choice) -> float:
+        if choice.model is Model.LARGE:
+            return 1.0
+        return self.with_examples if choice.examples else self.alone
+
 
 @dataclass(frozen=True)
-class Simulation:
-    rows: list[dict[str, Any]]
-    checks: list[Check]
-
-
-@dataclass(frozen=True)
-class Routed:
-    """One request: what was chosen, what came of it, and what could have been had."""
-
+class _Routed:
     choice: Choice
     load: float
     quality: float
-    """That is to be expected of the choice."""
-    worth: float
-    best_worth: float
-    """Of the best choice, by one who knows the qualities."""
 
 
-class Fixed(Router):
-    """The small model, with examples wherever there are any, or never."""
-
-    def __init__(self, examples: bool) -> None:
-        self._examples = examples
-
-    def choose(self, features: Features, load: float) -> Choice:
-        return Choice(Model.SMALL, self._examples and features.num_examples > 0, features)
-
-    def learn(self, choice: Choice, quality: float) -> None:
-        return
-
-
-_ASSUMED = {
-    "as good with examples": Qualities(0.6, 0.95),
-    "nearly as good": Qualities(0.5, 0.88),
-    "good anyway": Qualities(0.93, 0.94),
-    "helped too little": Qualities(0.3, 0.6),
-    "harmed": Qualities(0.9, 0.7),
-}
-
-
-def routed(measured: Mapping[str, Qualities], num_requests: int, seed: int) -> Simulation:
-    """Rows of every router over the same requests of either mix, and of the bandit by load and by half."""
-    rows, checks = [], []
-    for mix, qualities in {"measured": measured, "assumed": _ASSUMED}.items():
-        results = _results(qualities, num_requests, seed)
-        mix_rows = [{"mix": mix, "router": name} | _row(result) for name, result in results.items()]
-        parts = _parts(results["bandit"])
-        rows += mix_rows + [{"mix": mix, "the bandit": name} | _row(part) for name, part in parts.items()]
-        checks += _checks(mix, mix_rows, parts)
-    return Simulation(rows, checks)
-
-
-def _results(qualities: Mapping[str, Qualities], num_requests: int, seed: int) -> dict[str, list[Routed]]:
-    routers = {
-        "small alone": Fixed(examples=False),
-        "small with examples": Fixed(examples=True),
-        "always large": AlwaysLarge(),
-        "bandit": BanditRouter(list(qualities), Random(seed)),
+def routed(questions: Sequence[Routable], num_requests: int, seed: int) -> list[dict[str, Any]]:
+    """Rows of the fixed choices, of who knows which task's answers are good, and of the router as it learns."""
+    streams = [_stream(questions, num_requests, Random(seed + number)) for number in range(_STREAMS)]
+    first = [each for stream in streams for each in stream[: num_requests // 5]]
+    last = [each for stream in streams for each in stream[-num_requests // 5 :]]
+    fixed: dict[str, Callable[[Routable], Choice]] = {
+        "large": lambda each: Choice(Model.LARGE, False, each.features),
+        "small": lambda each: Choice(Model.SMALL, False, each.features),
+        "small with examples": lambda each: Choice(Model.SMALL, True, each.features),
+        "who knows": _knowing(questions),
     }
-    return {name: _simulated(router, qualities, num_requests, seed) for name, router in routers.items()}
+    rows = {
+        name: [_Routed(choose(each), 0.0, each.quality(choose(each))) for each in questions]
+        for name, choose in fixed.items()
+    } | {
+        "router, first fifth": first,
+        "router, last fifth": last,
+        "at a load below 1/3": [each for each in last if each.load < 1 / 3],
+        "at a load above 2/3": [each for each in last if each.load > 2 / 3],
+    }
+    return [_row(name, answers) for name, answers in rows.items()]
 
 
-def _simulated(router: Router, qualities: Mapping[str, Qualities], num_requests: int, seed: int) -> list[Routed]:
-    """The same requests for every router, however it draws."""
-    chosen, result = Random(seed + 1), []
-    kinds = list(qualities)
-    failing = max(kinds, key=lambda kind: qualities[kind].with_examples)
-    for turn in range(num_requests):
-        kind, near, luck = chosen.choice(kinds), chosen.random() < _NEAR, chosen.random()
-        fails = kind == failing and turn >= num_requests // 2
+def _stream(questions: Sequence[Routable], num_requests: int, chosen: Random) -> list[_Routed]:
+    """Of a router that knows nothing at first."""
+    router, result = CautiousRouter(list(TASKS)), []
+    for each in chosen.choices(questions, k=num_requests):
         load = chosen.random()
-        features = Features(Request(kind, 60), 3, 0.8) if near else Features(Request(kind, 60))
-        choice = router.choose(features, load)
-        quality = _quality(choice, Qualities(0.0, 0.0) if fails else qualities[kind])
-        router.learn(choice, float(luck < quality))
-        result.append(_routed(choice, load, Qualities(0.0, 0.0) if fails else qualities[kind]))
+        choice = router.choose(each.features, load)
+        result.append(_Routed(choice, load, each.quality(choice)))
+        if chosen.random() < _COMPARED:
+            shows = choice.examples or (choice.model is Model.LARGE and chosen.random() < 0.5)
+            small = replace(choice, model=Model.SMALL, examples=shows and each.features.num_examples > 0)
+            router.learn(small, each.quality(small))
     return result
 
 
-def _routed(choice: Choice, load: float, known: Qualities) -> Routed:
-    features = choice.features
-    open_to_all = [Choice(Model.SMALL, False, features), Choice(Model.LARGE, False, features)]
-    with_examples = [Choice(Model.SMALL, True, features)] if features.num_examples else []
-    best = max(_worth(other, load, known) for other in [*open_to_all, *with_examples])
-    return Routed(choice, load, _quality(choice, known), _worth(choice, load, known), best)
+def _knowing(questions: Sequence[Routable]) -> Callable[[Routable], Choice]:
+    """Leaves to the small model the tasks that it does well, in the better way."""
+
+    def choose(asked: Routable) -> Choice:
+        same = [each for each in questions if each.features.request.category == asked.features.request.category]
+        means = {
+            False: statistics.mean(each.alone for each in same),
+            True: statistics.mean(each.with_examples for each in same),
+        }
+        best = max(means, key=means.__getitem__)
+        return Choice(Model.SMALL if means[best] >= _GOOD else Model.LARGE, best, asked.features)
+
+    return choose
 
 
-def _quality(choice: Choice, known: Qualities) -> float:
-    if choice.model is Model.LARGE:
-        return _LARGE_QUALITY
-    return known.with_examples if choice.examples else known.alone
-
-
-def _worth(choice: Choice, load: float, known: Qualities) -> float:
-    return _quality(choice, known) - Prices().of(choice.model, choice.examples, load)
-
-
-def _parts(requests: Sequence[Routed]) -> dict[str, list[Routed]]:
-    half = len(requests) // 2
+def _row(name: str, answers: Sequence[_Routed]) -> dict[str, Any]:
+    small = [each for each in answers if each.choice.model is Model.SMALL]
     return {
-        "at a load below 1/3": [each for each in requests if each.load < 1 / 3],
-        "at a load above 2/3": [each for each in requests if each.load > 2 / 3],
-        "before the small model turns bad": list(requests[:half]),
-        "after it": list(requests[half:]),
+        "who_answers": name,
+        "quality": statistics.mean(each.quality for each in answers),
+        "offloaded": len(small) / len(answers),
+        "with_examples": sum(each.choice.examples for each in small) / len(answers),
+        "quality_of_small": statistics.mean(each.quality for each in small) if small else None,
     }
-
-
-def _row(requests: Sequence[Routed]) -> dict[str, Any]:
-    return {
-        "worth": statistics.mean(each.worth for each in requests),
-        "regret": statistics.mean(each.best_worth - each.worth for each in requests),
-        "quality": statistics.mean(each.quality for each in requests),
-        "small": statistics.mean(each.choice.model is Model.SMALL for each in requests),
-        "with_examples": statistics.mean(each.choice.examples for each in requests),
-    }
-
-
-def _checks(mix: str, rows: Sequence[Mapping[str, Any]], parts: Mapping[str, Sequence[Routed]]) -> list[Check]:
-    worth = {row["router"]: row["worth"] for row in rows}
-    best_fixed = max(value for name, value in worth.items() if name != "bandit")
-    quality = {row["router"]: row["quality"] for row in rows}
-    idle, busy = (_row(parts[name])["small"] for name in ("at a load below 1/3", "at a load above 2/3"))
-    return [
-        at_most(f"{mix}: worth of the best fixed choice less the bandit's", best_fixed - worth["bandit"], _EXPLORING),
-        at_most(f"{mix}: quality lost to always asking the large", quality["always large"] - quality["bandit"], 0.05),
-        at_least(f"{mix}: small model's share at high load less at low", busy - idle, 0.0),
-    ]

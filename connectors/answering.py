@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from connectors.category_file import CategoryFile
@@ -16,7 +18,7 @@ from connectors.proxy.answer_cache import Answering
 from connectors.proxy.sameness import same_in_other_words
 from connectors.proxy.schemas import CategoryLine
 from connectors.setting_tables import SemanticSettings
-from kvstore import KVCacheError
+from kvstore import CorruptFrame, KVCacheError
 from semantic_cache.answers import open_answers
 from semantic_cache.budgets import Budgets, read_learned, write_learned
 from semantic_cache.cache import SemanticCache
@@ -24,6 +26,8 @@ from semantic_cache.category import Category
 from semantic_cache.certifiers import Certifiers
 from semantic_cache.classifier import ExampleClassifier
 from semantic_cache.embedder import Embedder
+from semantic_cache.examples import Limits
+from semantic_cache.in_context import InContext
 from semantic_cache.judge import CosineJudge, Judge
 from semantic_cache.learned_judge import GuardedJudge, open_judge
 from semantic_cache.lexical_embedder import LexicalEmbedder
@@ -36,7 +40,7 @@ from semantic_cache.seeing_embedder import SeeingEmbedder
 from semantic_cache.shelf import Shelf
 from semantic_cache.shipped import SHIPPED
 
-_LEARNED = "learned.json"
+_LEARNED, _IN_CONTEXT = "learned.json", "in_context.json"
 _TIDY_EVERY_S = 60.0
 _log = logging.getLogger(__name__)
 
@@ -69,9 +73,12 @@ def open_answering(semantic: SemanticSettings) -> Iterator[Answering]:
         shelf = Shelf(answers.documents, answers.index, quotas)
         certifiers = Certifiers(budgets.certifier)
         cache = SemanticCache(shelf, embedder, judge, lambda: policies.in_effect, certifiers, lambda: load.value)
-        stack.callback(_Tidying(cache, semantic.path / _LEARNED, budgets).close)
+        in_context = InContext(list(policies.in_effect.categories), Limits(examples=semantic.examples))
+        _read_in_context(semantic.path / _IN_CONTEXT, in_context)
+        stack.callback(_Tidying(cache, semantic.path, budgets, in_context).close)
         same = same_in_other_words(embedder, judge)
-        yield Answering(cache, answers.documents, load, lambda: _lines(cache), same, cache.alike)
+        lines = partial(_lines, cache)
+        yield Answering(cache, answers.documents, load, lines, same, cache.alike, cache.near, in_context)
 
 
 class _Policies:
@@ -93,8 +100,8 @@ class _Policies:
 class _Tidying:
     """Forgets what is too old, and keeps what was learned: once a minute, and at the end."""
 
-    def __init__(self, cache: SemanticCache, learned_in: Path, budgets: Budgets) -> None:
-        self._cache, self._learned_in, self._budgets = cache, learned_in, budgets
+    def __init__(self, cache: SemanticCache, directory: Path, budgets: Budgets, in_context: InContext) -> None:
+        self._cache, self._directory, self._budgets, self._in_context = cache, directory, budgets, in_context
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._go_on, name="tidying", daemon=True)
         self._thread.start()
@@ -109,7 +116,9 @@ class _Tidying:
             self._tidy()
 
     def _tidy(self) -> None:
-        write_learned(self._learned_in, self._cache.certifiers.between(self._budgets.to_json))
+        write_learned(self._directory / _LEARNED, self._cache.certifiers.between(self._budgets.to_json))
+        if self._in_context.num_lessons:
+            write_learned(self._directory / _IN_CONTEXT, json.dumps(self._in_context.to_json()))
         try:
             self._cache.drop_expired()
         except KVCacheError as error:
@@ -129,6 +138,16 @@ def _embedder_and_judge(semantic: SemanticSettings, closing: ExitStack) -> tuple
         endpoint = semantic.embedder, semantic.embedder_model, semantic.embedder_dimension, semantic.embedder_key
         embedder = closing.enter_context(EndpointEmbedder(*endpoint))
     return embedder, GuardedJudge(CosineJudge(embedder.fingerprint))
+
+
+def _read_in_context(path: Path, in_context: InContext) -> None:
+    """What is in the file; of one that is damaged, or of other categories, all is learned anew."""
+    if not path.exists():
+        return
+    try:
+        in_context.restore(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, RecursionError, CorruptFrame) as error:
+        _log.warning("%s is not read, what examples are worth is learned anew: %s", path, error)
 
 
 def _lines(cache: SemanticCache) -> list[CategoryLine]:

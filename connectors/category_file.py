@@ -155,6 +155,7 @@ _READERS: Mapping[str, tuple[Callable[[object], object], str]] = {
     "quota": (_number, _SHARE),
     "max_wrong": (_number, "a number from 0 to 0.5"),
     "trusted": (_trusted, "a score from 0 to 1, or false for none"),
+    "small_model": (_flag, "true or false"),
     "keeps": (_rules, f"a list of {', '.join(Rule)}"),
     "keywords": (_texts, "a list of words or phrases"),
     "examples": (_texts, "a list of queries"),

@@ -108,6 +108,8 @@ class SemanticSettings:
     """Name of the endpoint's model, as `embedder_dimension` and `embedder_key` are its."""
     embedder_dimension: int = 1536
     embedder_key: str = ""
+    examples: int = 3
+    """Stored answers that a small model is shown at most (`proxy.small_model`)."""
     target_latency_s: float = 10.0
     """Of the upstream at the 95th percentile: twice as much is full load. It lets answers be older, and no wronger."""
     target_calls: int = 32
@@ -131,3 +133,12 @@ class ProxySettings:
     """Keep answers that ended at max_tokens (`finish_reason: length`) as well."""
     ask_usage: bool = True
     """Have streams end with their usage, which keeping them takes; callers who did not ask for it do not see it."""
+    small_model: str = ""
+    """Answers what is not held wherever it is believed to be good enough, shown stored answers; none: never."""
+    small_upstream: str = ""
+    """Where it is served; the upstream itself unless set."""
+    small_key: str = ""
+    small_timeout_s: float = 30.0
+    """For which it may say nothing; then the upstream is asked."""
+    small_compared: float = 0.1
+    """Share of the answers for which the other model is asked too, to learn what the small one's are worth."""

@@ -15,7 +15,7 @@ from connectors.codec_choice import AUTO
 
 ALWAYS, SECOND = "always", "second"
 QUOTAS, TOKENS = "quotas", "tokens"
-SECRETS = {"sidecar.admin_token", "sidecar.token", "proxy.key", "semantic.embedder_key", TOKENS}
+SECRETS = {"sidecar.admin_token", "sidecar.token", "proxy.key", "proxy.small_key", "semantic.embedder_key", TOKENS}
 """Settings that are never shown."""
 _MAX_CHUNK_TOKENS = 1 << 16
 _MAX_TTL_S = 10**10  # three centuries
@@ -186,9 +186,15 @@ READERS: Mapping[str, tuple[Callable[[object], Value], str]] = {
     "semantic.embedder_model": (_text, "the name of the endpoint's model"),
     "semantic.embedder_dimension": (_whole(1, 1 << 16), f"a whole number from 1 to {1 << 16}"),
     "semantic.embedder_key": (_key, "a text of printable characters"),
+    "semantic.examples": (_whole(0, 8), "a whole number from 0, for none, to 8"),
     "semantic.target_latency_s": (_number(0.001, 86400), "a number of seconds from 0.001 to 86400"),
     "semantic.target_calls": (_whole(1, 10**6), "a whole number from 1 to 1000000"),
     "proxy.upstream": (_http_url, "the base URL of an OpenAI-style server, such as http://127.0.0.1:8000/v1"),
+    "proxy.small_model": (_text, "the name of a model, or nothing"),
+    "proxy.small_upstream": (_http_url, "the base URL of an OpenAI-style server, such as http://127.0.0.1:8001/v1"),
+    "proxy.small_key": (_key, "a text of printable characters"),
+    "proxy.small_timeout_s": (_number(0.01, 86400), "a number of seconds from 0.01 to 86400"),
+    "proxy.small_compared": (_number(0, 1), "a share from 0 to 1"),
     "proxy.key": (_key, "a text of printable characters"),
     "proxy.forward_authorization": (_switch, _EITHER),
     "proxy.timeout_s": (_number(0.01, 86400), "a number of seconds from 0.01 to 86400"),

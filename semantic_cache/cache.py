@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 
@@ -49,6 +50,16 @@ _WHY = {
     Choice.EXPLORE: "what such a score is worth is still being learned",
     Choice.MISS: "a neighbour's score is too low to be sure",
 }
+
+
+@dataclass(frozen=True)
+class Near:
+    """An answer to something like what is asked."""
+
+    document_id: int
+    document: Document
+    cosine: float
+    age_s: float
 
 
 class SemanticCache:
@@ -120,6 +131,26 @@ class SemanticCache:
                 if not scored.ruled_out and certified.serves(scored.score, scored.vouched):
                     return number
         return None
+
+    def near(self, query: Query, category: str, k: int) -> list[Near] | None:
+        """The nearest fresh answers of its own partition, best first: to be shown to a small model, not to be given.
+
+        None where the category leaves its queries to the model that was asked, or is answered in the same words only.
+        Nothing is counted.
+        """
+        policy, now_s, load = self.policy(), self._clock(), self._load()
+        asked = policy.stored(category)
+        if not asked.small_model or asked.mode is Mode.EXACT:
+            return None
+        found = []
+        for neighbor in self.shelf.near(query, self._vector(query), k):
+            document = self.shelf.get(neighbor.id)
+            if document is None or document.query.partition != query.partition:
+                continue
+            in_effect = effective(policy.stored(document.category), load)
+            if in_effect.is_fresh(document.saved_at_s, document.expires_at_s, now_s):
+                found.append(Near(neighbor.id, document, neighbor.cosine, now_s - document.saved_at_s))
+        return found
 
     def feedback(self, hit_id: str, tenant: str, right: bool) -> bool:
         """Whether the answer named by `hit_id` is, or of one that was explored would have been, right.

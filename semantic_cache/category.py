@@ -72,6 +72,8 @@ class Category:
     trusted: float = math.inf
     """The score from which on answers are served before anything is known of them, until one was wrong; infinite to
     compute and compare until it is known. Load never changes this."""
+    small_model: bool = True
+    """Whether a small model may answer what is not held, where there is one (see `in_context.py`)."""
     keeps: frozenset[Rule] = frozenset()
     """Rules by which its queries stay its own, instead of going to the rule's category."""
     keywords: tuple[str, ...] = ()

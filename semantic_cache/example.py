@@ -6,17 +6,6 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Scope:
-    """Who may see an example: it is never shown where any of the three differs."""
-
-    tenant: str
-    family: str
-    """Models whose answers stand for each other's."""
-    system: bytes
-    """Digest of the system prompt, the tools and all else that makes an answer right (see `context_digest`)."""
-
-
-@dataclass(frozen=True)
 class Past:
     """How an example did so far. What was long ago counts for less, so neither is a whole number."""
 
@@ -31,13 +20,16 @@ class Example:
     """A stored answer, seen from one request."""
 
     document_id: int
-    scope: Scope
+    partition: bytes
+    """Of its query (`Query.partition`): it is never shown to who asks in another."""
     category: str
     asked: str
     answered: str
     cosine: float
     """Between what was asked then and what is asked now."""
     age_s: float
+    compute_s: float
+    """Time that the large model took for it."""
     past: Past = Past()
 
     @property

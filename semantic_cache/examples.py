@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kvstore.errors import InvalidRequest
-from semantic_cache.example import Example, Scope
+from semantic_cache.example import Example
 from semantic_cache.query import normalized
 from semantic_cache.request import Request
 from semantic_cache.usefulness import Usefulness
@@ -71,12 +71,12 @@ class Examples:
     def __init__(self, usefulness: Usefulness, limits: Limits | None = None) -> None:
         self.usefulness, self._limits = usefulness, limits or Limits()
 
-    def select(self, scope: Scope, request: Request, candidates: Sequence[Example]) -> Selection:
-        """Of the candidates, none of another scope, none twice, and all within the limits; perhaps none at all."""
+    def select(self, partition: bytes, request: Request, candidates: Sequence[Example]) -> Selection:
+        """Of the candidates, none of another partition, none twice, and all within the limits; perhaps none at all."""
         without = expected = self.usefulness.expected(request, [])
         chosen: list[Example] = []
         room = self._limits.chars
-        relevant = self._relevant(scope, candidates)
+        relevant = self._relevant(partition, candidates)
         for example in sorted(relevant, key=lambda example: -self._surplus(request, [], example)):
             fits = len(chosen) < self._limits.examples and example.num_chars <= room
             if fits and self._surplus(request, chosen, example) > expected:
@@ -85,11 +85,12 @@ class Examples:
                 expected = self.usefulness.expected(request, chosen)
         return Selection(tuple(reversed(chosen)), without, expected)
 
-    def _relevant(self, scope: Scope, candidates: Sequence[Example]) -> list[Example]:
+    def _relevant(self, partition: bytes, candidates: Sequence[Example]) -> list[Example]:
         """The first stage. Of several answers to the same words the nearest, and of those the newest, is seen."""
         seen: dict[str, Example] = {}
         for example in sorted(candidates, key=lambda example: (-example.cosine, example.age_s)):
-            if example.scope == scope and example.cosine >= self._limits.relevant_cosine and self._showable(example):
+            near = example.cosine >= self._limits.relevant_cosine
+            if near and example.partition == partition and self._showable(example):
                 seen.setdefault(normalized(example.asked), example)
         return list(seen.values())[: self._limits.relevant]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from random import Random
 from typing import Any
 
 import numpy as np
@@ -47,10 +46,10 @@ class LogisticBelief:
         """The same as a probability."""
         return _probability(self.log_odds(features))
 
-    def drawn_chance(self, features: Vector, random: Random) -> float:
-        """At weights that are drawn as likely as they are believed, which is Thompson sampling."""
+    def least_chance(self, features: Vector, deviations: float) -> float:
+        """The same at log-odds so many standard deviations below the likeliest."""
         variance = float(features @ np.linalg.solve(self._precision, features))
-        return _probability(self.log_odds(features) + math.sqrt(variance) * random.gauss(0, 1))
+        return _probability(self.log_odds(features) - deviations * math.sqrt(variance))
 
     def learn(self, features: Vector, quality: float) -> None:
         """It turned out so well, from 0 to 1. Raises InvalidRequest on any other number."""

@@ -56,6 +56,9 @@ class Replay:
     def __len__(self) -> int:
         return len(self._accounts)
 
+    def __contains__(self, document_id: object) -> bool:
+        return document_id in self._accounts
+
     def add(self, document_id: int, size_bytes: int, compute_s: float) -> None:
         """An example is held, whose answer took so long; to give it time it counts as one that was of use once.
 
@@ -107,13 +110,16 @@ class Replay:
                 left_s -= account.compute_s
         return chosen
 
-    def replayed(self, document_id: int, size_bytes: int, compute_s: float) -> None:
-        """It has another answer now, of which nothing is known. Raises as `add` does; ids not held are ignored."""
+    def replayed(self, document_id: int, now: int | None) -> None:
+        """It has another answer, as document `now`, of which nothing is known; None where it has none any more.
+
+        Ids not held are ignored.
+        """
         account = self._account(document_id)
-        if account is not None:
-            self.add(document_id, size_bytes, compute_s)
-            spared_s = max(account.spared_s, compute_s)
-            self._accounts[document_id] = replace(self._accounts[document_id], spared_s=spared_s)
+        self._accounts.pop(document_id, None)
+        if account is not None and now is not None:
+            spared_s = max(account.spared_s, account.compute_s)
+            self._accounts[now] = _Account(account.size_bytes, account.compute_s, account.at_s, spared_s=spared_s)
 
     def surplus(self, capacity_bytes: int) -> list[int]:
         """Ids to drop so that the rest fits, those first that spare least by the byte.

@@ -29,7 +29,7 @@ class RequestFeatures:
 
     def prior(self, request: Prior) -> list[Prior]:
         """One for each name; `request` is what is believed of any request."""
-        return [request, Prior(0.0, 0.5), *[Prior(0.0, 1.0)] * len(self._places)]
+        return [request, Prior(0.0, 0.5), *[Prior(0.0, 3.0)] * len(self._places)]
 
     def of(self, request: Request) -> Vector:
         """[name], in float64."""

@@ -1,14 +1,16 @@
 """Router contract: does the small model answer, with examples or without, or the large one? And one that never dares.
 
 In-context reuse as in IC-Cache (Yu et al., arXiv 2501.12689), whose router is a contextual bandit that leans to the
-small model under load: `bandit.py`.
+small model under load; ours is in `cautious_router.py`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from kvstore.errors import InvalidRequest
 from semantic_cache.request import Request
@@ -40,8 +42,6 @@ class Choice:
     examples: bool
     """Whether to show them."""
     features: Features
-    explored: bool = False
-    """Chosen by lot, whatever was expected."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,14 @@ class Router(ABC):
     def learn(self, choice: Choice, quality: float) -> None:
         """What was chosen answered so well, from 0 to 1. Raises InvalidRequest on other numbers."""
 
+    @abstractmethod
+    def to_json(self) -> dict[str, Any]:
+        """What `restore` takes, of what JSON has."""
+
+    @abstractmethod
+    def restore(self, said: Mapping[str, Any]) -> None:
+        """Back to when `to_json` said so. Raises CorruptFrame, and changes nothing, on all else."""
+
 
 class AlwaysLarge(Router):
     """As without in-context reuse."""
@@ -90,6 +98,12 @@ class AlwaysLarge(Router):
     def learn(self, choice: Choice, quality: float) -> None:
         if not 0 <= quality <= 1:
             raise InvalidRequest(f"a quality is from 0 to 1, not {quality}")
+
+    def to_json(self) -> dict[str, Any]:
+        return {}
+
+    def restore(self, said: Mapping[str, Any]) -> None:
+        return
 
 
 def checked_load(load: float) -> float:

@@ -221,6 +221,7 @@ SHIPPED: tuple[Category, ...] = (
         ttl_s=_DAY_S,
         quota=0.05,
         max_wrong=_HARMFUL,
+        small_model=False,
         examples=_MEDICAL,
     ),
     Category(
@@ -230,6 +231,7 @@ SHIPPED: tuple[Category, ...] = (
         ttl_s=_DAY_S,
         quota=0.05,
         max_wrong=_HARMFUL,
+        small_model=False,
         examples=_LEGAL,
     ),
     Category(

@@ -10,8 +10,10 @@ from typing import Protocol
 
 from connectors.proxy.sameness import same_answer
 from connectors.proxy.schemas import CategoryLine
+from semantic_cache.cache import Near
 from semantic_cache.decision import Decision, Outcome
 from semantic_cache.documents import Document, Documents
+from semantic_cache.in_context import InContext
 from semantic_cache.memory_documents import MemoryDocuments
 from semantic_cache.query import Query
 
@@ -61,6 +63,10 @@ class Answering:
     alike: Callable[[Query, Sequence[Query]], int | None] | None = None
     """Which of these queries, all of one partition and none answered yet, will have an answer that is served to this
     one; None where none will, or it is not to be waited for. Raises KVCacheError."""
+    near: Callable[[Query, str, int], Sequence[Near] | None] | None = None
+    """Answers to be shown to a small model, as `SemanticCache.near` finds them. Raises KVCacheError."""
+    in_context: InContext | None = None
+    """What is known of their worth."""
 
 
 class ExactAnswers:

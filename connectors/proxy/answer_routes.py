@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from connectors.proxy import answer_book
 from connectors.proxy.answer_book import Line, Wanted
 from connectors.proxy.answer_cache import Answering
+from connectors.proxy.front import Front
 from connectors.proxy.schemas import (
     AnswerBody,
     AnswerPage,
@@ -56,8 +57,8 @@ _Which = Annotated[Wanted, Depends(_wanted)]
 @router.post("/feedback", responses=_OF_BODY)
 async def feedback(given: FeedbackRequest, caller: CallerOf, context: ContextOf) -> FeedbackAnswer:
     """Say whether an answer was right, by the `x-kvstore-hit-id` that it came with. Each counts once."""
-    cache, tenant = _answering(context).cache, caller.acts_for(given.tenant)
-    return FeedbackAnswer(counted=await run_in_threadpool(cache.feedback, given.hit_id, tenant, given.right))
+    front, tenant = _front(context), caller.acts_for(given.tenant)
+    return FeedbackAnswer(counted=await run_in_threadpool(front.feedback, given.hit_id, tenant, given.right))
 
 
 @router.post("/load", responses=_OF_BODY)
@@ -107,10 +108,16 @@ async def categories(caller: CallerOf, context: ContextOf) -> CategoryList:
     return CategoryList(categories=list(await run_in_threadpool(_answering(context).categories)))
 
 
-def _answering(context: Context) -> Answering:
+def _front(context: Context) -> Front:
     if context.front is None or context.front.answering is None:
         raise Problem("no-cache", "this service keeps no answers: its settings have none kept")
-    return context.front.answering
+    return context.front
+
+
+def _answering(context: Context) -> Answering:
+    answering = _front(context).answering
+    assert answering is not None, "a front without is none here"
+    return answering
 
 
 def _body(line: Line) -> AnswerBody:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, NoReturn
 
@@ -26,6 +26,10 @@ from semantic_cache.query import Query, context_digest, normalized
 class Kind(StrEnum):
     CHAT = "chat.completion"
     COMPLETION = "text_completion"
+
+
+PATHS = {Kind.CHAT: "/chat/completions", Kind.COMPLETION: "/completions"}
+"""Where each is asked, behind the base URL."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +47,18 @@ class Asked:
     fields: Mapping[str, Any]
     """The body as it came."""
 
-    def body_with_usage(self) -> bytes:
-        """The body, asking that a stream end with its usage: without it an answer cannot be kept."""
+    def body(self) -> bytes:
+        return json.dumps(self.fields, separators=(",", ":")).encode()
+
+    def with_usage(self) -> Asked:
+        """The same, and that a stream end with its usage: without it an answer cannot be kept."""
         options = {**(self.fields.get("stream_options") or {}), "include_usage": True}
-        return json.dumps({**self.fields, "stream_options": options}, separators=(",", ":")).encode()
+        return replace(self, fields={**self.fields, "stream_options": options})
+
+    def whole(self) -> Asked:
+        """The same, to be answered at once."""
+        fields = {name: value for name, value in self.fields.items() if name not in ("stream", "stream_options")}
+        return replace(self, streams=False, wants_usage=False, fields=fields)
 
 
 class NoQuestion(Exception):

@@ -23,6 +23,8 @@ _MARKS = {
         "x-kvstore-cache-rung": "Of a hit: exact or semantic.",
         "x-kvstore-hit-id": "What feedback names.",
         "x-kvstore-category": "What the question was counted as.",
+        "x-kvstore-model": "Of a miss, where a small model may answer: which one did.",
+        "x-kvstore-examples": "How many stored answers the small model was shown.",
         "x-kvstore-explanation": "JSON of what was decided, where it was asked for.",
         "age": "Of a hit: seconds since it was computed.",
     }.items()

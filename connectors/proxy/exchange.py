@@ -14,13 +14,16 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from connectors.proxy import replay
+from connectors.proxy.begun import Begun, Head, Hit
 from connectors.proxy.broadcast import Reader
+from connectors.proxy.call import Call
 from connectors.proxy.events import MEDIA_TYPE
 from connectors.proxy.flight import Abandoned, Flight
-from connectors.proxy.front import Begun, Call, Front, Head, Hit
+from connectors.proxy.front import Front
 from connectors.proxy.marks import BYPASS, HIT, marks
 from connectors.proxy.openai_problems import openai_problem
 from connectors.proxy.passing import RawHeaders
+from connectors.proxy.stand_in import Planned
 from connectors.proxy.upstream import Interrupted
 from connectors.sidecar.problems import Problem
 from semantic_cache.decision import Decision
@@ -83,9 +86,9 @@ class Exchange(Response):
 
     async def _relay(self, head: Head, reader: Reader[Begun], shared: bool, send: Send) -> None:
         """What does not come to its end does not look as if it did: the connection ends instead."""
-        self._front.counts["shared" if shared else head.cache] += 1
+        self._front.counts["shared" if shared else head.counted_as] += 1
         why = "the same question was under way" if shared else head.why
-        headers = [*head.headers, *self._marks(head.cache, why, head.decision)]
+        headers = [*head.headers, *self._marks(head.cache, why, head.decision, planned=head.planned)]
         asked = self._call.asked
         withheld = asked is not None and asked.streams and not asked.wants_usage
         await send({"type": "http.response.start", "status": head.status, "headers": headers})
@@ -95,13 +98,32 @@ class Exchange(Response):
                     await send({"type": "http.response.body", "body": piece.content, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    def _marks(self, cache: str, why: str, decision: Decision | None, age_s: float | None = None) -> RawHeaders:
+    def _marks(
+        self,
+        cache: str,
+        why: str,
+        decision: Decision | None,
+        age_s: float | None = None,
+        planned: Planned | None = None,
+    ) -> RawHeaders:
         if decision is None:
             return marks(cache, why)
-        explanation = _explanation(decision) if self._call.wishes.explains else None
+        explanation = _explanation(decision, planned) if self._call.wishes.explains else None
+        if planned is not None:
+            return marks(
+                cache,
+                why,
+                hit_id=planned.answer_id,
+                category=decision.category,
+                model=planned.model,
+                num_examples=planned.num_examples,
+                explanation=explanation,
+            )
         if cache != HIT:  # feedback would be of an answer that nobody saw
             return marks(cache, why, category=decision.category, explanation=explanation)
-        return marks(cache, why, decision.outcome.value, decision.hit_id, decision.category, age_s, explanation)
+        return marks(
+            cache, why, decision.outcome.value, decision.hit_id, decision.category, age_s, explanation=explanation
+        )
 
 
 async def _gone(receive: Receive) -> None:
@@ -110,7 +132,7 @@ async def _gone(receive: Receive) -> None:
         pass
 
 
-def _explanation(decision: Decision) -> dict[str, Any]:
+def _explanation(decision: Decision, planned: Planned | None) -> dict[str, Any]:
     """All that was decided, but for the answer itself: of that, who had it computed, when, and of which model."""
     said = {name: getattr(decision, name) for name in ("outcome", "why", "category", "floor")}
     for name, part in (("considered", decision.considered), ("certified", decision.certified)):
@@ -119,6 +141,8 @@ def _explanation(decision: Decision) -> dict[str, Any]:
     document = decision.document
     if document is not None:
         said |= {"writer": document.writer, "saved_at_s": document.saved_at_s, "model": document.query.model}
+    if planned is not None:
+        said["in_context"] = planned.explanation()
     return said
 
 

@@ -25,20 +25,33 @@ class Stored:
 
     kind: Kind
     answer: Mapping[str, Any]
+    asked: Mapping[str, Any] | None = None
+    """The body that it answers; None where nobody will compute it again."""
 
     def to_bytes(self) -> bytes:
-        return json.dumps({"kind": self.kind, "answer": self.answer}, separators=(",", ":")).encode()
+        asked = {} if self.asked is None else {"asked": self.asked}
+        return json.dumps({"kind": self.kind, "answer": self.answer, **asked}, separators=(",", ":")).encode()
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Stored | None:
         """None where that is no such answer: it is then a miss."""
         try:
             fields = json.loads(content)
-            stored = cls(Kind(fields["kind"]), fields["answer"])
+            stored = cls(Kind(fields["kind"]), fields["answer"], fields.get("asked"))
             _require_shape(stored.kind, stored.answer)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, NotWhole):
             return None
         return stored
+
+
+def only_text(content: bytes) -> str | None:
+    """Of an answer as the cache has it, with one choice and no calls of tools."""
+    stored = Stored.from_bytes(content)
+    choices = stored.answer["choices"] if stored else []
+    if len(choices) != 1:
+        return None
+    message = choices[0].get("message") or {"content": choices[0].get("text")}
+    return None if message.get("tool_calls") else message.get("content")
 
 
 def kept(asked: Asked, answer: object, keeps_cut_off: bool = False) -> Stored:

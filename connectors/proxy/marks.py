@@ -19,6 +19,8 @@ def marks(
     hit_id: str = "",
     category: str = "",
     age_s: float | None = None,
+    model: str = "",
+    num_examples: int | None = None,
     explanation: Mapping[str, Any] | None = None,
 ) -> RawHeaders:
     """Whatever they are given, they are headers: one line of printable ASCII each."""
@@ -28,6 +30,8 @@ def marks(
         "x-kvstore-cache-rung": rung,
         "x-kvstore-hit-id": hit_id,
         "x-kvstore-category": category,
+        "x-kvstore-model": model,
+        "x-kvstore-examples": "" if num_examples is None else str(num_examples),
         "age": "" if age_s is None else str(max(0, int(age_s))),
         "x-kvstore-explanation": "" if explanation is None else _fitting(explanation),
     }

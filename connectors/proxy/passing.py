@@ -42,6 +42,11 @@ def headers_on(given: Headers, request_id: str, forwards_authorization: bool) ->
     return {**passed, "accept-encoding": "identity", "x-request-id": request_id}
 
 
+def without_authorization(headers_on: Mapping[str, str]) -> dict[str, str]:
+    """For another upstream, whom the caller's is no business of."""
+    return {name: value for name, value in headers_on.items() if name not in _WITH_AUTHORIZATION}
+
+
 def changing_answers(headers_on: Mapping[str, str]) -> dict[str, str]:
     """Those of `headers_on` that an answer may depend on."""
     return {name: headers_on[name] for name in _CHANGE_ANSWERS if name in headers_on}

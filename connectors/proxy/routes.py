@@ -8,10 +8,11 @@ from urllib.parse import quote
 from fastapi import APIRouter, Path, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from connectors.proxy.canonical import Kind, NoQuestion, read_request
+from connectors.proxy.call import Call
+from connectors.proxy.canonical import PATHS, Kind, NoQuestion, read_request
 from connectors.proxy.described import BODY, CACHED, MESSAGES, PASSED, TEXT, asking
 from connectors.proxy.exchange import Exchange
-from connectors.proxy.front import Call, Front
+from connectors.proxy.front import Front
 from connectors.proxy.openai_problems import OpenAIRoute, or_openai_problem
 from connectors.proxy.passing import changing_answers, headers_on
 from connectors.proxy.wishes import Wishes, read_wishes
@@ -27,7 +28,7 @@ _LONG_BYTES = 32 << 10  # reading so much JSON takes long enough to be done besi
 @router.post("/chat/completions", response_class=Response, responses=CACHED, openapi_extra=asking(messages=MESSAGES))
 async def chat_completions(request: Request, caller: CallerOf, context: ContextOf) -> Response:
     """A chat completion, as OpenAI has it: streamed or not, with tools, of several choices."""
-    return await _answer(request, caller, context, Kind.CHAT, "/chat/completions")
+    return await _answer(request, caller, context, Kind.CHAT)
 
 
 async def usual_chat(request: Request) -> Response | None:
@@ -42,7 +43,7 @@ async def _straight(request: Request) -> Response:
 @router.post("/completions", response_class=Response, responses=CACHED, openapi_extra=asking(prompt=TEXT))
 async def completions(request: Request, caller: CallerOf, context: ContextOf) -> Response:
     """A raw completion. Only the same words find an answer that is held."""
-    return await _answer(request, caller, context, Kind.COMPLETION, "/completions")
+    return await _answer(request, caller, context, Kind.COMPLETION)
 
 
 @router.post("/embeddings", response_class=Response, responses=PASSED, openapi_extra=BODY)
@@ -88,7 +89,7 @@ def _passed(request: Request, caller: Caller, front: Front, path: str, body: byt
     return _exchange(request, front, call)
 
 
-async def _answer(request: Request, caller: Caller, context: Context, kind: Kind, path: str) -> Exchange:
+async def _answer(request: Request, caller: Caller, context: Context, kind: Kind) -> Exchange:
     front, wishes = _front(context), read_wishes(request.headers)
     body = await _body(request, context, front)
     headers = headers_on(request.headers, REQUEST_ID.get(), front.forwards_authorization)
@@ -104,7 +105,7 @@ async def _answer(request: Request, caller: Caller, context: Context, kind: Kind
                 asked = read_request(*given, changing_answers(headers))
         except NoQuestion as reason:
             why_not = str(reason)
-    return _exchange(request, front, Call("POST", path, body, headers, caller.name, wishes, asked, why_not))
+    return _exchange(request, front, Call("POST", PATHS[kind], body, headers, caller.name, wishes, asked, why_not))
 
 
 def _exchange(request: Request, front: Front, call: Call) -> Exchange:

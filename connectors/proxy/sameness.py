@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Callable
 
-from connectors.proxy.keeping import Stored
+from connectors.proxy.keeping import Stored, only_text
 from semantic_cache.embedder import Embedder
 from semantic_cache.judge import Judge
 
@@ -31,7 +31,7 @@ def same_in_other_words(embedder: Embedder, judge: Judge) -> Callable[[bytes, by
     def same(held: bytes, computed: bytes) -> bool:
         if same_answer(held, computed):
             return True
-        one, other = (_only_text(content) for content in (held, computed))
+        one, other = (only_text(content) for content in (held, computed))
         if one is None or other is None:
             return False
         vectors = embedder.embed([one, other])
@@ -39,16 +39,6 @@ def same_in_other_words(embedder: Embedder, judge: Judge) -> Callable[[bytes, by
         return not judgement.conflicts and judgement.score >= _SAME
 
     return same
-
-
-def _only_text(content: bytes) -> str | None:
-    """Of an answer with one choice and no calls."""
-    stored = Stored.from_bytes(content)
-    choices = stored.answer["choices"] if stored else []
-    if len(choices) != 1:
-        return None
-    message = choices[0].get("message") or {"content": choices[0].get("text")}
-    return None if message.get("tool_calls") else message.get("content")
 
 
 def _said(stored: Stored) -> list[object]:

@@ -6,8 +6,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
-from connectors.proxy.front import Front, Terms
+from connectors.proxy.answer_cache import Answering
+from connectors.proxy.computing import Terms
+from connectors.proxy.front import Front
+from connectors.proxy.stand_in import StandIn
 from connectors.proxy.upstream import Upstream
+from connectors.setting_tables import ProxySettings
 from connectors.settings import Settings, build_store
 from connectors.sidecar.callers import Tokens
 from connectors.sidecar.context import Context
@@ -52,13 +56,33 @@ def _front(settings: Settings) -> Iterator[Front | None]:
 
     with ExitStack() as stack:
         answers = settings.semantic.capacity_bytes > 0
+        answering = stack.enter_context(open_answering(settings.semantic)) if answers else None
         yield Front(
             Upstream(proxy.upstream, proxy.key, proxy.timeout_s),
-            stack.enter_context(open_answering(settings.semantic)) if answers else None,
+            answering,
             Terms(proxy.max_temperature, proxy.keep_cut_off, proxy.ask_usage),
             proxy.forward_authorization,
             Bodies(proxy.max_request_bytes, max(_ALL_REQUESTS_BYTES, proxy.max_request_bytes)),
+            _stand_in(proxy, answering),
         )
+
+
+def _stand_in(proxy: ProxySettings, answering: Answering | None) -> StandIn | None:
+    """Raises InvalidRequest where a small model is named that could not be asked, or not rightly."""
+    if not proxy.small_model:
+        if proxy.small_upstream:
+            raise InvalidRequest("proxy.small_upstream is set, and no model of it: set proxy.small_model too")
+        return None
+    if answering is None:
+        raise InvalidRequest("proxy.small_model is shown answers that are kept: set semantic.capacity_bytes above 0")
+    if proxy.forward_authorization:
+        raise InvalidRequest(
+            "proxy.small_model would answer whomever the upstream refuses: leave out proxy.forward_authorization"
+        )
+    url = proxy.small_upstream or proxy.upstream
+    key = proxy.small_key or (proxy.key if url == proxy.upstream else "")
+    upstream = Upstream(url, key, proxy.small_timeout_s)
+    return StandIn(upstream, proxy.small_model, answering, proxy.small_compared)
 
 
 def _require_writing(store: KVStore) -> None:

@@ -133,7 +133,7 @@ class _Counted:
             return
         answers = CounterMetricFamily(
             "kvstore_proxy_answers",
-            "answers to OpenAI clients: held (exact, semantic), computed (miss, bypass) or shared with another",
+            "answers to OpenAI clients: held (exact, semantic), computed (miss, small, bypass) or shared with another",
             labels=["from"],
         )
         for name in ANSWERED:
@@ -144,3 +144,10 @@ class _Counted:
             ("cache_unavailable", "times that the cache of answers could not be asked"),
         ):
             yield CounterMetricFamily(f"kvstore_proxy_{name}", said, front.counts[name])
+        for name, said in (
+            ("small_failed", "times that the small model did not answer, and the large one was asked"),
+            ("compared", "answers of the small model that were compared with the large one's"),
+            ("replayed", "examples that were computed again"),
+        ):
+            counted = 0 if front.stand_in is None else front.stand_in.counts[name]
+            yield CounterMetricFamily(f"kvstore_proxy_{name}", said, counted)

@@ -9,6 +9,7 @@ import pytest
 from benchmarks import in_context
 from benchmarks.in_context_tasks import TASKS, questions, wrong_answer
 from benchmarks.small_model import Answered
+from semantic_cache.lexical_embedder import LexicalEmbedder
 
 
 class Copying:
@@ -24,13 +25,18 @@ def test_labels_can_be_copied_from_the_nearest_example_and_numbers_cannot(monkey
     monkeypatch.setattr(in_context, "SmallModel", Copying)
     monkeypatch.setattr(in_context, "demo_model_dir", lambda: None)
     monkeypatch.setattr(in_context, "load_model", lambda *source: ("model", "tokenizer"))
-    monkeypatch.setattr(sys, "argv", ["in_context", "--asked", "8", "--requests", "200", "--json", str(report)])
+    monkeypatch.setattr(in_context, "open_embedder", lambda directory: LexicalEmbedder())
+    monkeypatch.setattr(sys, "argv", ["in_context", "--asked", "8", "--requests", "500", "--json", str(report)])
     in_context.main()
     rows = json.loads(report.read_text())["rows"]
     by_task = {row["task"]: row for row in rows if "task" in row}
     assert by_task["team"]["1 nearest"] > by_task["team"]["3 by lot"]
     assert by_task["sum"]["3 nearest"] == by_task["team"]["nothing"] == 0
     assert {row["shown"] for row in rows if "shown" in row} >= {"nothing", "learned"}
+    routing = {row["who_answers"]: row for row in rows if "who_answers" in row}
+    assert (routing["large"]["quality"], routing["large"]["offloaded"]) == (1, 0)
+    assert (routing["small"]["quality"], routing["small"]["offloaded"]) == (0, 1)
+    assert routing["router, last fifth"]["quality"] > routing["small with examples"]["quality"]
 
 
 @pytest.mark.parametrize("seed", range(3))

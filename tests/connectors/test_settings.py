@@ -336,6 +336,9 @@ def test_a_proxy_is_set_by_its_table(tmp_path):
         ("KEY", "sk\n1"),
         ("ASK_USAGE", "yes"),
         ("TIMEOUT_S", "0"),
+        ("SMALL_UPSTREAM", "localhost:8001"),
+        ("SMALL_COMPARED", "1.1"),
+        ("SMALL_TIMEOUT_S", "0"),
     ],
 )
 def test_a_proxys_settings_are_checked(name, value):

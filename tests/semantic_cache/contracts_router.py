@@ -28,7 +28,7 @@ class RouterContract:
 
     @given(st.integers(0, 1000), LEARNED, FEATURES, LOADS, LOADS)
     def test_more_load_never_makes_the_large_model_likelier(self, seed, learned, features, one, other):
-        """Of two routers that believe and draw the same."""
+        """Of two routers that believe the same."""
         idler, busier = (self.taught(seed, learned).choose(features, load).model for load in sorted([one, other]))
         assert idler is Model.LARGE or busier is Model.SMALL
 
@@ -38,7 +38,7 @@ class RouterContract:
         assert features.num_examples > 0 or not choice.examples
 
     @given(st.integers(0, 1000), LEARNED, FEATURES, LOADS)
-    def test_the_same_is_chosen_with_the_same_beliefs_and_draws(self, seed, learned, features, load):
+    def test_the_same_is_chosen_with_the_same_beliefs(self, seed, learned, features, load):
         assert self.taught(seed, learned).choose(features, load) == self.taught(seed, learned).choose(features, load)
 
     @pytest.mark.parametrize("load", [-0.1, math.nan, -math.inf])

@@ -8,26 +8,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvstore import InvalidRequest
-from semantic_cache.example import Example, Past, Scope
+from semantic_cache.example import Example, Past
 from semantic_cache.examples import Examples, Limits, with_examples
 from semantic_cache.request import Request
 from semantic_cache.usefulness import Usefulness
 
-SCOPE = Scope("tenant", "family", b"system")
+PARTITION = b"tenant, model and context"
 REQUEST = Request("code", 40)
-SCOPES = st.sampled_from(
-    [SCOPE, replace(SCOPE, tenant="other"), replace(SCOPE, family="other"), replace(SCOPE, system=b"other")]
-)
 PASTS = st.integers(0, 20).flatmap(lambda tried: st.builds(Past, st.just(float(tried)), st.floats(-tried, tried)))
 EXAMPLES = st.builds(
     Example,
     st.integers(0, 10**6),
-    SCOPES,
+    st.sampled_from([PARTITION, b"another"]),
     st.sampled_from(["code", "chat"]),
     st.text(max_size=60),
     st.text(max_size=60),
     st.floats(-1, 1),
     st.floats(-10, 1e9),
+    st.floats(0.01, 100),
     PASTS,
 )
 LIMITS = st.builds(Limits, st.floats(0, 1), st.integers(0, 8), st.integers(0, 4), st.integers(0, 200), st.floats(0, 1))
@@ -35,20 +33,22 @@ LEARNED = st.lists(st.tuples(st.lists(EXAMPLES, max_size=3), st.floats(0, 1)), m
 
 
 def example(number=0, cosine=0.9, **changes):
-    return replace(Example(number, SCOPE, "code", f"question {number}", f"answer {number}", cosine, 60.0), **changes)
+    return replace(
+        Example(number, PARTITION, "code", f"question {number}", f"answer {number}", cosine, 60.0, 1.0), **changes
+    )
 
 
 def selected(candidates, limits=None, usefulness=None):
-    return Examples(usefulness or Usefulness(["code", "chat"]), limits).select(SCOPE, REQUEST, candidates)
+    return Examples(usefulness or Usefulness(["code", "chat"]), limits).select(PARTITION, REQUEST, candidates)
 
 
 @given(LIMITS, LEARNED, st.lists(EXAMPLES, max_size=12))
-def test_whatever_was_learned_only_candidates_of_the_scope_are_chosen_within_the_limits(limits, learned, candidates):
+def test_whatever_was_learned_only_the_partitions_candidates_are_chosen_within_the_limits(limits, learned, candidates):
     usefulness = Usefulness(["code", "chat"])
     for shown, quality in learned:
         usefulness.learn(REQUEST, shown, quality)
     chosen = selected(candidates, limits, usefulness)
-    assert all(each in candidates and each.scope == SCOPE for each in chosen.examples)
+    assert all(each in candidates and each.partition == PARTITION for each in chosen.examples)
     assert all(each.cosine >= limits.relevant_cosine for each in chosen.examples)
     assert len(chosen.examples) <= min(limits.examples, limits.relevant)
     assert sum(each.num_chars for each in chosen.examples) <= limits.chars

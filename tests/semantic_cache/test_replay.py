@@ -58,9 +58,16 @@ def test_what_answers_well_is_never_due():
 def test_what_was_computed_again_is_not_due_and_has_no_past():
     replay, _ = replay_of({1: (10, 1.0)}, [(1, 0.0, 0.5, 5.0, 0.0)] * 10)
     assert replay.due(10.0) == [1]
-    replay.replayed(1, 12, 2.0)
+    replay.replayed(1, 2)
     assert replay.due(10.0) == []
-    assert replay.past(1) == Past()
+    assert (replay.past(2), 1 in replay, 2 in replay) == (Past(), False, True)
+
+
+def test_what_cannot_be_computed_again_is_no_longer_held():
+    replay, _ = replay_of({1: (10, 1.0)}, [(1, 0.0, 0.5, 5.0, 0.0)] * 10)
+    replay.replayed(1, None)
+    replay.replayed(7, 8)
+    assert not len(replay)
 
 
 def test_all_that_is_counted_fades_by_the_hour():
@@ -157,7 +164,7 @@ def test_damaged_accounts_are_refused_and_change_nothing(said):
 def test_ids_that_are_not_held_are_no_concern():
     replay, _ = replay_of({})
     replay.used(7, 1.0, 0.0, 1.0)
-    replay.replayed(7, 10, 1.0)
+    replay.replayed(7, 8)
     replay.remove([7])
     assert replay.past(7) == Past()
     assert len(replay) == 0

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from connectors.answering import open_answering
 from connectors.proxy.answer_cache import Answering
-from connectors.proxy.front import Front, Terms
+from connectors.proxy.computing import Terms
+from connectors.proxy.front import Front
 from connectors.proxy.upstream import Upstream
 from connectors.setting_tables import SemanticSettings
 from connectors.sidecar.callers import Tokens

@@ -6,7 +6,8 @@ import pytest
 from openai import OpenAI
 
 from connectors.proxy.answer_cache import Answering, ExactAnswers
-from connectors.proxy.front import Front, Terms
+from connectors.proxy.computing import Terms
+from connectors.proxy.front import Front
 from connectors.proxy.upstream import Upstream
 from connectors.sidecar.callers import Tokens
 from kvstore import Metrics, NoTier, Tiers

@@ -164,7 +164,7 @@ def test_answers_are_the_same_in_the_same_words_alone():
 
 @given(st.text(), st.dictionaries(st.text(max_size=20), st.text(max_size=5000), max_size=5))
 def test_marks_are_lines_whatever_they_are_given(text, explanation):
-    for name, value in marks("hit", text, text, text, text, 1e30, explanation):
+    for name, value in marks("hit", text, text, text, text, 1e30, text, 3, explanation):
         assert all(0x20 <= byte < 0x7F for byte in name + value)
         if name == b"x-kvstore-explanation":
             assert isinstance(json.loads(value), dict)

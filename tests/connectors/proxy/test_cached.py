@@ -10,7 +10,7 @@ import openai
 import pytest
 
 from connectors.proxy.answer_cache import ExactAnswers
-from connectors.proxy.front import Terms
+from connectors.proxy.computing import Terms
 from kvstore import TierUnavailable
 from semantic_cache.decision import Decision, Outcome
 from tests.clock import Clock

@@ -158,7 +158,7 @@ def test_the_body_that_asks_for_usage_says_all_else_as_before(value):
     fields = {**BASE, "stream": True, "anything": value}
     if value in (float("inf"), float("-inf")) or "Infinity" in json.dumps(value):
         return
-    said = json.loads(read(fields).body_with_usage())
+    said = json.loads(read(fields).with_usage().body())
     assert said == {**fields, "stream_options": {"include_usage": True}}
 
 

@@ -1,54 +1,43 @@
-"""BanditRouter: the small model answers where it was good enough so far, and more of it the busier the large one is.
+"""CautiousRouter: the small model answers where it has shown that it is good enough, and more the busier the large is.
 
-In-context reuse as in IC-Cache (Yu et al., arXiv 2501.12689). The abstract names a bandit that goes by quality and
-load; the beliefs, the prices and the lot are ours.
+In-context reuse as in IC-Cache (Yu et al., arXiv 2501.12689), whose abstract names a contextual bandit that goes by
+quality and load. Ours tries nothing on callers: what an arm is worth is learned from answers that are computed behind
+their backs (`connectors/proxy/lessons.py`) and from feedback, and it goes by what is nearly certain.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from random import Random
 from typing import Any
 
 import numpy as np
 
-from kvstore.errors import CorruptFrame, InvalidRequest
+from kvstore.errors import CorruptFrame
 from semantic_cache.logistic import LogisticBelief, Prior, Vector
 from semantic_cache.request import RequestFeatures
 from semantic_cache.router import Choice, Features, Model, Prices, Router, checked_load
 
 _MEMORY = 0.998
+_DEVIATIONS = 1.282  # 90 %, to one side
 _ARMS = ((Model.SMALL, False), (Model.SMALL, True), (Model.LARGE, False))
 
 
-class BanditRouter(Router):
-    """Thompson sampling over the arms, each with a logistic belief of its quality by the request's features.
+class CautiousRouter(Router):
+    """Arms, each with a logistic belief of its quality by the request's features; nothing is drawn.
 
-    The best by drawn quality less price is chosen: so the small model answers where it is believed to be worse by no
-    more than what the large one costs at this load, and more load sends it more. Every arm that a request leaves
-    open is chosen for at least `least_share` of such requests, whatever is believed and at any load.
+    The best by quality less price is chosen, of the small model's by the quality that it has with 90 %: so it answers
+    where it is nearly sure to be worse by no more than what the large one costs at this load.
     """
 
-    def __init__(
-        self, categories: Sequence[str], random: Random, prices: Prices | None = None, least_share: float = 0.005
-    ) -> None:
-        """Raises InvalidRequest where all the arms' least shares do not fit into the requests."""
-        if not 0 <= least_share * len(_ARMS) <= 1:
-            raise InvalidRequest(
-                f"least_share is {least_share}: {len(_ARMS)} arms with a share of it are more than all"
-            )
-        self._random, self._prices, self._least_share = random, prices or Prices(), least_share
-        self._of_request = RequestFeatures(categories)
+    def __init__(self, categories: Sequence[str], prices: Prices | None = None) -> None:
+        self._prices, self._of_request = prices or Prices(), RequestFeatures(categories)
         self._beliefs = {(model, examples): self._first_belief(model) for model, examples in _ARMS}
 
     def choose(self, features: Features, load: float) -> Choice:
         load = checked_load(load)
         arms = [arm for arm in _ARMS if features.num_examples > 0 or not arm[1]]
-        lot, drawn_arm = self._random.random(), self._random.choice(arms)
-        worth = {arm: self._drawn_worth(arm, features, load) for arm in arms}
-        explored = lot < self._least_share * len(arms)
-        model, examples = drawn_arm if explored else max(arms, key=worth.__getitem__)
-        return Choice(model, examples, features, explored)
+        model, examples = max(arms, key=lambda arm: self._worth(arm, features, load))
+        return Choice(model, examples, features)
 
     def learn(self, choice: Choice, quality: float) -> None:
         self._beliefs[choice.model, choice.examples].learn(self._vector(choice.features), quality)
@@ -58,7 +47,7 @@ class BanditRouter(Router):
         return {arm: belief.chance(self._vector(features)) for arm, belief in self._beliefs.items()}
 
     def to_json(self) -> dict[str, Any]:
-        """What `restore` takes, of what JSON has. Draws begin anew."""
+        """What `restore` takes, of what JSON has."""
         return {_named(arm): belief.to_json() for arm, belief in self._beliefs.items()}
 
     def restore(self, said: Mapping[str, Any]) -> None:
@@ -69,14 +58,15 @@ class BanditRouter(Router):
         self._beliefs = beliefs
 
     def _first_belief(self, model: Model) -> LogisticBelief:
-        """Of the large model something good, of the small one nothing."""
-        quality = Prior(2.0, 1.0) if model is Model.LARGE else Prior(0.0, 1.0)
+        """Of the large model something good, of the small one nothing: compared with the large one's, its answers are
+        as good as they are the same."""
+        quality = Prior(4.0, 1.0) if model is Model.LARGE else Prior(0.0, 1.0)
         names = [*self._of_request.names, "nearest cosine", "expected gain"]
         return LogisticBelief(names, [*self._of_request.prior(quality), Prior(0.0, 1.0), Prior(0.0, 1.0)], _MEMORY)
 
-    def _drawn_worth(self, arm: tuple[Model, bool], features: Features, load: float) -> float:
-        model, examples = arm
-        quality = self._beliefs[arm].drawn_chance(self._vector(features), self._random)
+    def _worth(self, arm: tuple[Model, bool], features: Features, load: float) -> float:
+        (model, examples), belief, vector = arm, self._beliefs[arm], self._vector(features)
+        quality = belief.chance(vector) if model is Model.LARGE else belief.least_chance(vector, _DEVIATIONS)
         return quality - self._prices.of(model, examples, load)
 
     def _vector(self, features: Features) -> Vector:
