@@ -27,9 +27,10 @@ def missing(package: str, extra: str) -> InvalidRequest:
 
 
 def _redis(url: str, timeout_s: float) -> RemoteStore:
-    from connectors.remote.redis_store import RedisStore  # an optional dependency
+    from connectors.remote.redis_store import RedisStore
+    from connectors.remote.redis_url import RedisAddress
 
-    return RedisStore.of_url(url, timeout_s)
+    return RedisStore(RedisAddress.of(url), timeout_s)
 
 
 OPENERS: Mapping[str, Callable[[str, float], RemoteStore]] = {
