@@ -1,4 +1,4 @@
-"""Which store a URL names. What an engine's client is called is known by its own file alone, imported when it is meant."""
+"""Which store a URL names. An engine's file, and the client that it needs, is imported when it is meant."""
 
 from __future__ import annotations
 
