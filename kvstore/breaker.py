@@ -64,28 +64,33 @@ class Breaker:
         with self._lock:
             if ticket != self._era:
                 return False
-            if self._reopens_at_s is None:
-                return (self._drags(took_s) if succeeded else self._lasts()) and self._open()
-            if succeeded:
-                self._failed_at_s.clear()
-                self._answers.clear()
-                self._reopens_at_s, self._pause_s = None, self._first_pause_s
-            else:
-                self._pause_s = min(2 * self._pause_s, self._longest_pause_s)
+            if self._reopens_at_s is not None:
+                self._found_out(succeeded)
+                return False
+            lasts = self._drags(took_s) if succeeded else self._lasts()
+            if lasts:
                 self._wait(self._pause_s)
-            return False
+            return lasts
 
     def trip(self, ticket: int) -> bool:
-        """Of an admitted call that got no answer in all the time there was: one is enough. As `report`."""
+        """As `report` of a call that got no answer in all the time there was: one is enough."""
         with self._lock:
-            closed = ticket == self._era and self._reopens_at_s is None
-            if closed:
-                return self._open()
-        return self.report(ticket, False)
+            if ticket != self._era:
+                return False
+            if self._reopens_at_s is not None:
+                self._found_out(False)
+                return False
+            self._wait(self._pause_s)
+            return True
 
-    def _open(self) -> bool:
-        self._wait(self._pause_s)
-        return True
+    def _found_out(self, succeeded: bool) -> None:
+        if succeeded:
+            self._failed_at_s.clear()
+            self._answers.clear()
+            self._reopens_at_s, self._pause_s = None, self._first_pause_s
+        else:
+            self._pause_s = min(2 * self._pause_s, self._longest_pause_s)
+            self._wait(self._pause_s)
 
     def _drags(self, took_s: float) -> bool:
         """One more answer while closed: whether too many were slow."""

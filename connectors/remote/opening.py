@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
+from connectors.remote.endpoint import WRITING
+from connectors.remote.remote_tier import RemoteTier
 from connectors.remote.store import RemoteStore
-from kvstore import InvalidRequest
+from kvstore import InvalidRequest, Metrics
+
+DEADLINE_S = 0.5
 
 
-def open_store(url: str, timeout_s: float = 0.5) -> RemoteStore:
+def open_store(url: str, timeout_s: float = 5.0) -> RemoteStore:
     """The store at `url`, which connects when it is first asked; a call of its own takes `timeout_s` at most.
 
     Raises InvalidRequest on a URL that names none, without repeating its secrets, and when the engine's client is
@@ -19,6 +23,22 @@ def open_store(url: str, timeout_s: float = 0.5) -> RemoteStore:
     if scheme not in OPENERS:
         raise InvalidRequest(f"{scheme or 'nothing'} is no kind of remote store; there are {', '.join(OPENERS)}")
     return OPENERS[scheme](url, timeout_s)
+
+
+def open_remote(
+    url: str,
+    metrics: Metrics | None = None,
+    replica: str = "",
+    deadline_s: float = DEADLINE_S,
+    in_flight_bytes: int = 64 << 20,
+    queue_bytes: int = 256 << 20,
+    chunk_s: Callable[[], float] = lambda: 0.0,
+    writes: bool = True,
+) -> RemoteTier:
+    """The tier of the store at `url`, and of its replica where there is one. Raises as `open_store`."""
+    stores = [open_store(each, WRITING * deadline_s) for each in (url, replica) if each]
+    second = stores[1] if replica else None
+    return RemoteTier(stores[0], metrics, second, deadline_s, in_flight_bytes, queue_bytes, chunk_s, writes)
 
 
 def missing(package: str, extra: str) -> InvalidRequest:
