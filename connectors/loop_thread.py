@@ -44,7 +44,7 @@ class LoopThread:
             return asyncio.run_coroutine_threadsafe(call(*args, **kwargs), self._loop)
 
     def result(self, begun: Future[T], timeout_s: float | None = None) -> T:
-        """Of what was begun. Raises TierUnavailable when it was ended before it was done, as it is when it takes longer."""
+        """Of what was begun. Raises TierUnavailable when it was ended before it was done; so it is when time is up."""
         try:
             return begun.result(timeout_s)
         except TimeoutError as error:

@@ -1,16 +1,18 @@
 """Endpoint: one store, asked no longer than there is patience for, and not at all while it keeps failing.
 
 Outside in: the time there is, the breaker, the bytes on their way, the store. Values are read and written under a
-breaker each, since a server that is full can be read. Which reads find out whether it is back costs no request
-anything: a question about its health does that, beside them.
+breaker each, since a server that is full can be read. Whether it can be read again, no request has to find out: it is
+asked for its health meanwhile, one question at a time.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TypeVar
 
 from connectors.remote.byte_room import ByteRoom
@@ -22,6 +24,7 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 WRITING = 10
 """How often the deadline a write may take."""
+_LONGEST_PAUSE_S, _LOOK_S = 8.0, 0.1
 
 
 class Endpoint:
@@ -35,9 +38,13 @@ class Endpoint:
         in_flight_bytes: int,
         breaker: Callable[..., Breaker] = Breaker,
     ) -> None:
-        """No read takes longer than `deadline_s`; one of half that is slow. `breaker` makes one, closed."""
+        """A read that takes half of `deadline_s` is slow; one that has no answer then is lost, and enough to hold off
+        others. `breaker` makes one, closed.
+        """
         self.store, self._metrics, self._deadline_s = store, metrics, deadline_s
-        self.reading, self.writing = breaker(slow_s=deadline_s / 2), breaker()
+        self.reading, self.writing = (
+            breaker(longest_pause_s=_LONGEST_PAUSE_S, slow_s=slow_s) for slow_s in (deadline_s / 2, math.inf)
+        )
         self.latencies = Latencies()
         self.health: Health | None = None
         """As the store said when it was last asked."""
@@ -47,17 +54,14 @@ class Endpoint:
     async def read(
         self, ask: Callable[[RemoteStore], Awaitable[T]], num_bytes: int = 0, patience_s: float | None = None
     ) -> T:
-        """What the store answers, within `patience_s` where that is less than the deadline.
+        """What the store answers, within `patience_s`, or the deadline where that is not given.
 
         Raises TierUnavailable when it does not.
         """
-        ticket = self.reading.admit()
+        ticket = None if self.reading.is_open else self.reading.admit()
         if ticket is None:
-            raise self._held_off()
-        if self.reading.is_open:
-            self._finding_out = asyncio.create_task(self._find_out(ticket))
-            raise self._held_off()
-        patience_s = self._deadline_s if patience_s is None else min(patience_s, self._deadline_s)
+            raise TierUnavailable(f"{self.store.url} fails or is slow, and is not asked for a while")
+        patience_s = self._deadline_s if patience_s is None else patience_s
         return await self._asked(self.reading, ticket, ask, num_bytes, patience_s)
 
     async def write(self, ticket: int, ask: Callable[[RemoteStore], Awaitable[T]]) -> T:
@@ -100,15 +104,18 @@ class Endpoint:
             if opened:
                 self._metrics.count("breakers_opened")
                 _log.info("%s fails or is slow: it is not asked for a while", self.store.url)
+                if breaker is self.reading:
+                    self._finding_out = asyncio.create_task(self._find_out())
 
-    async def _find_out(self, ticket: int) -> None:
-        try:
-            await self.ask_health()
-        except TierUnavailable as error:
-            _log.debug("%s is not back: %s", self.store.url, error)
-            self.reading.report(ticket, False)
-        else:
-            self.reading.report(ticket, True)
+    async def _find_out(self) -> None:
+        """Until it can be read again."""
+        while self.reading.is_open:
+            await asyncio.sleep(_LOOK_S)
+            if (ticket := self.reading.admit()) is not None:
+                answers = False
+                with suppress(TierUnavailable):
+                    answers = bool(await self.ask_health())
+                self.reading.report(ticket, answers)
 
     async def ask_health(self) -> Health:
         """Raises TierUnavailable when it does not answer."""
@@ -118,6 +125,3 @@ class Endpoint:
         except TimeoutError:
             raise TierUnavailable(f"{self.store.url} did not answer within {self._deadline_s:.3f} s") from None
         return self.health
-
-    def _held_off(self) -> TierUnavailable:
-        return TierUnavailable(f"{self.store.url} fails or is slow, and is not asked for a while")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
@@ -33,12 +34,13 @@ def open_remote(
     in_flight_bytes: int = 64 << 20,
     queue_bytes: int = 256 << 20,
     chunk_s: Callable[[], float] = lambda: 0.0,
+    ttl_s: float = math.inf,
     writes: bool = True,
 ) -> RemoteTier:
     """The tier of the store at `url`, and of its replica where there is one. Raises as `open_store`."""
     stores = [open_store(each, WRITING * deadline_s) for each in (url, replica) if each]
     second = stores[1] if replica else None
-    return RemoteTier(stores[0], metrics, second, deadline_s, in_flight_bytes, queue_bytes, chunk_s, writes)
+    return RemoteTier(stores[0], metrics, second, deadline_s, in_flight_bytes, queue_bytes, chunk_s, ttl_s, writes)
 
 
 def missing(package: str, extra: str) -> InvalidRequest:
@@ -47,9 +49,11 @@ def missing(package: str, extra: str) -> InvalidRequest:
 
 
 def _redis(url: str, timeout_s: float) -> RemoteStore:
-    from connectors.remote.redis_store import RedisStore
-    from connectors.remote.redis_url import RedisAddress
-
+    try:
+        from connectors.remote.redis_store import RedisStore
+        from connectors.remote.redis_url import RedisAddress
+    except ImportError as error:
+        raise missing("redis-py with hiredis", "redis") from error
     return RedisStore(RedisAddress.of(url), timeout_s)
 
 

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Sequence
 from itertools import takewhile
 from typing import Any
 
+from redis.exceptions import RedisError
+
 from connectors.remote.redis_url import RedisAddress
 from connectors.remote.store import Buffer, Caps, Health, Listed, RemoteStore
 from kvstore import TierUnavailable
@@ -22,7 +24,6 @@ class RedisStore(RemoteStore):
     caps = Caps(max_value_bytes=512 << 20, expires=True, evicts=True)
 
     def __init__(self, address: RedisAddress, timeout_s: float) -> None:
-        """Raises InvalidRequest when redis-py is not installed."""
         self.url, self._start = address.shown, f"{address.namespace}:"
         self._redis, self._cluster = address.client(timeout_s, _CONNECTIONS), address.cluster
         self._failed, self._nodes_known, self._asking = False, not address.cluster, asyncio.Lock()
@@ -118,8 +119,6 @@ class RedisStore(RemoteStore):
 
     async def _asked(self, answer: Awaitable[Any], returned: str | None = None) -> Any:
         """Raises TierUnavailable for an error, unless it begins with what is to be `returned`."""
-        from redis.exceptions import RedisError  # an optional dependency
-
         try:
             return await answer
         except (RedisError, OSError, TimeoutError) as error:

@@ -7,7 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from connectors.remote.opening import missing
+import hiredis  # noqa: F401  without it redis-py parses in Python, several times slower
+from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
 from kvstore import InvalidRequest
 
 _FORM = "redis://[USER:PASSWORD@]HOST[:PORT][/DB][?namespace=NAME]; rediss:// for TLS, redis+cluster:// for a cluster"
@@ -62,14 +66,7 @@ class RedisAddress:
         return f"{scheme}://{host}:{self.port}{f'/{self.db}' if self.db else ''}?namespace={self.namespace}"
 
     def client(self, timeout_s: float, connections: int) -> Any:
-        """Of redis-py, not yet connected, which tries nothing twice. Raises InvalidRequest when it is not installed."""
-        try:
-            import hiredis  # noqa: F401  without it redis-py parses in Python, several times slower
-            from redis.asyncio import Redis, RedisCluster
-            from redis.asyncio.retry import Retry
-            from redis.backoff import NoBackoff
-        except ImportError as error:
-            raise missing("redis-py with hiredis", "redis") from error
+        """Of redis-py, not yet connected, which tries nothing twice."""
         options: dict[str, Any] = {
             "host": self.host,
             "port": self.port,

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import re
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ParamSpec, TypeVar
 
 from connectors.loop_thread import LoopThread
 from connectors.read_ahead import PromptOrder, Recent
-from connectors.remote.endpoint import Endpoint
+from connectors.remote.endpoint import WRITING, Endpoint
 from connectors.remote.patience import Patience, Prompts
 from connectors.remote.reader import Reader
 from connectors.remote.replicated import Replicated
@@ -32,7 +33,7 @@ _FINGERPRINT = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _AHEAD, _DESCRIBED = 4, 32  # chunks of a prompt that are on their way at once, and whose headers are asked for at once
 _KEEP_S, _SIZE_KEPT_S = 2.0, 10.0  # what was learned is good for so long
 _GRACE_S = 0.01  # for the loop to say itself that there was no answer in time
-_LAST_WRITES_S = 5.0  # for what waits when the tier is closed
+_LAST_WRITES_S = 2.0  # for what waits when the tier is closed
 
 
 @dataclass(frozen=True)
@@ -77,20 +78,24 @@ class RemoteTier(Tier):
         in_flight_bytes: int = 64 << 20,
         queue_bytes: int = 256 << 20,
         chunk_s: Callable[[], float] = lambda: 0.0,
+        ttl_s: float = math.inf,
         writes: bool = True,
     ) -> None:
         """The stores are this tier's from now on. From the `replica` is read where that is sooner, or all there is.
+
+        At most `in_flight_bytes` of values are read from each at once, and `queue_bytes` wait to be written, to be kept
+        for `ttl_s` at most.
 
         `chunk_s` is how long computing a chunk is expected to take, 0 where that is not known. Unless it `writes`,
         every put is declined.
         """
         self._metrics, self._writes, self._store = metrics or Metrics(), writes, store
-        self._first, self._second = (
-            each and Endpoint(each, self._metrics, deadline_s, in_flight_bytes) for each in (store, replica)
-        )
-        self._reader = Reader(Replicated(self._first, self._second, self._metrics), self._metrics)
+        self._first = Endpoint(store, self._metrics, deadline_s, in_flight_bytes)
+        self._replica = None if replica is None else Endpoint(replica, self._metrics, deadline_s, in_flight_bytes)
+        self._reader = Reader(Replicated(self._first, self._replica, self._metrics), self._metrics)
         self._queue = WriteQueue(self._first, self._metrics, queue_bytes)
         self._loop = LoopThread(store.url)
+        self._ttl_s = ttl_s
         self._deadline_s, self._prompts, self._order = deadline_s, Prompts(deadline_s, chunk_s), PromptOrder()
         self._sizes = Recent[int](1 << 15, _KEEP_S)
         self._entries = Recent[Entry](4 * _DESCRIBED, _KEEP_S)
@@ -170,6 +175,7 @@ class RemoteTier(Tier):
         self, entries: Sequence[tuple[ChunkKey, Frame]], prefix: Sequence[ChunkKey] = (), terms: Terms = NO_TERMS
     ) -> int:
         """How many leading frames are on their way there: not durable, and not yet seen by a `match`."""
+        terms = replace(terms, expires_at_s=min(terms.expires_at_s, time.time() + self._ttl_s))
         if not self._writes or terms.expires_at_s <= time.time():
             return 0
         writes, num_bytes = [], 0
@@ -245,14 +251,14 @@ class RemoteTier(Tier):
         """Whether it is there when this returns."""
         if not self._writes:
             return False
-        write = Write(PROFILES + fingerprint, parts_of(ChunkKey.from_hex(fingerprint), content), float("inf"))
+        write = Write(PROFILES + fingerprint, parts_of(ChunkKey.from_hex(fingerprint), content), math.inf)
         return self._now(self._store.put, write.name, write.parts) or self.profile(fingerprint) == content
 
     def profile(self, fingerprint: str) -> bytes | None:
         """None also when what is held under that name is damaged, which is deleted."""
         if not _FINGERPRINT.fullmatch(fingerprint):
             return None
-        value = self._now(self._reader.get, PROFILES + fingerprint, None, self._deadline_s)
+        value = self._now(self._reader.get, PROFILES + fingerprint, None, WRITING * self._deadline_s)
         content = None if value is None else bytes(value.content)
         return content if content is None or hashlib.sha256(content).hexdigest() == fingerprint else None
 
@@ -289,12 +295,12 @@ class RemoteTier(Tier):
 
     def close(self) -> None:
         """What waits to be written is, for a few seconds."""
-        if self._queue.waiting_bytes:
+        if self._queue.waiting_bytes and not self._first.writing.is_open:
             with suppress(TierUnavailable):
                 self.flush(_LAST_WRITES_S)
         self._loop.close(self._aclose)
 
     async def _aclose(self) -> None:
-        for endpoint in (self._first, self._second):
-            if endpoint is not None:
-                await endpoint.store.aclose()
+        await self._store.aclose()
+        if self._replica is not None:
+            await self._replica.store.aclose()
