@@ -57,10 +57,20 @@ def _redis(url: str, timeout_s: float) -> RemoteStore:
     return RedisStore(RedisAddress.of(url), timeout_s)
 
 
+def _s3(url: str, timeout_s: float) -> RemoteStore:
+    try:
+        from connectors.remote.s3_store import S3Store  # an optional dependency
+        from connectors.remote.s3_url import S3Address
+    except ModuleNotFoundError as error:
+        raise missing("obstore", "s3") from error
+    return S3Store(S3Address.of(url), timeout_s)
+
+
 OPENERS: Mapping[str, Callable[[str, float], RemoteStore]] = {
     "redis": _redis,
     "rediss": _redis,
     "redis+cluster": _redis,
     "rediss+cluster": _redis,
+    "s3": _s3,
 }
 """By a URL's scheme."""
