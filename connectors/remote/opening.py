@@ -66,11 +66,23 @@ def _s3(url: str, timeout_s: float) -> RemoteStore:
     return S3Store(S3Address.of(url), timeout_s)
 
 
+def _mooncake(url: str, timeout_s: float) -> RemoteStore:
+    try:
+        from connectors.remote.mooncake_store import MooncakeStore  # an optional dependency
+        from connectors.remote.mooncake_url import MooncakeAddress
+    except ModuleNotFoundError as error:
+        raise missing("Mooncake's client", "mooncake") from error
+    except ImportError as error:
+        raise InvalidRequest(f"Mooncake's client does not load ({error}): install Debian's libibverbs1") from error
+    return MooncakeStore(MooncakeAddress.of(url), timeout_s)
+
+
 OPENERS: Mapping[str, Callable[[str, float], RemoteStore]] = {
     "redis": _redis,
     "rediss": _redis,
     "redis+cluster": _redis,
     "rediss+cluster": _redis,
     "s3": _s3,
+    "mooncake": _mooncake,
 }
 """By a URL's scheme."""

@@ -73,9 +73,11 @@ class S3Address:
     def client(self, timeout_s: float) -> Client:
         """Of obstore, not yet connected, which tries nothing twice. Raises InvalidRequest on settings it cannot use."""
         patience = timedelta(seconds=timeout_s)
-        options: ClientConfig = {"timeout": patience, "connect_timeout": patience}
-        if self.allow_http:  # else as AWS_ALLOW_HTTP says
-            options["allow_http"] = True
+        options: ClientConfig = {
+            "timeout": patience,
+            "connect_timeout": patience,
+            "allow_http": self.allow_http,
+        }
         config = cast("S3Config", {**self.place, **self.secrets, "copy_if_not_exists": "multipart"})
         retries: RetryConfig = {"max_retries": 0}
         try:
