@@ -21,7 +21,7 @@ from connectors.remote.opening import open_store
 from kvstore import TierUnavailable
 
 KEY, SECRET = "a-key-of-the-tests", "a secret of the tests"
-_STARTS_S = 30.0
+_STARTS_S = 90.0
 
 
 @dataclass
