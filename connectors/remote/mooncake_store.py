@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from itertools import takewhile
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -36,8 +37,7 @@ class MooncakeStore(RemoteStore):
         self.url, self._address, self._timeout_s = address.shown, address, timeout_s
         self._start = f"{address.namespace}:"
         self._waiting = WaitingCalls(self.url, _THREADS, timeout_s)
-        self._connecting = asyncio.Lock()
-        self._client: Client | None = None
+        self._connecting: asyncio.Task[Client] | None = None
 
     async def sizes(self, keys: Sequence[str]) -> list[int]:
         """In two round trips to the master, in one where nothing is there."""
@@ -84,24 +84,31 @@ class MooncakeStore(RemoteStore):
         return Health("Mooncake Store")
 
     async def aclose(self) -> None:
-        client, self._client = self._client, None
-        try:
-            if client is not None:
-                await self._waiting.ask(client.close)
-        except TierUnavailable:
-            return  # what hangs ends with the process
-        finally:
-            self._waiting.close()
+        """A client that is closed while it waits brings the process down: one that hangs stays as it is."""
+        if self._client is not None and self._waiting.is_idle:
+            with suppress(TierUnavailable):
+                await self._waiting.ask(self._client.close)
+        self._connecting = None
+        self._waiting.close()
 
     def _names(self, keys: Sequence[str]) -> list[str]:
         return [self._start + key for key in keys]
 
     async def _ask(self, call: Callable[Concatenate[Client, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        async with self._connecting:
-            self._client = self._client or await self._connected()
-        return await self._waiting.ask(call, self._client, *args, **kwargs)
+        client = self._client
+        if client is None:
+            if self._connecting is None or self._connecting.done():
+                self._connecting = asyncio.create_task(self._connect())
+            client = await asyncio.shield(self._connecting)  # for others, when who asked waits no longer
+        return await self._waiting.ask(call, client, *args, **kwargs)
 
-    async def _connected(self) -> Client:
+    @property
+    def _client(self) -> Client | None:
+        """None before it is connected."""
+        task = self._connecting
+        return None if task is None or not task.done() or task.cancelled() or task.exception() else task.result()
+
+    async def _connect(self) -> Client:
         """Where nobody listens is found out first: the client would try for a minute and a half."""
         try:
             async with asyncio.timeout(self._timeout_s):

@@ -27,6 +27,12 @@ class WaitingCalls:
         self._jobs = SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None]()
         self._threads = [threading.Thread(target=self._work, name=name, daemon=True) for _ in range(threads)]
         self._begun = False
+        self._under_way = set[Future[Any]]()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether every call has returned, those that were given up as well."""
+        return not self._under_way
 
     async def ask(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Raises TierUnavailable when there is no answer in time: the call goes on, and holds its thread until it
@@ -37,6 +43,8 @@ class WaitingCalls:
             for thread in self._threads:
                 thread.start()
         answer = Future[T]()
+        self._under_way.add(answer)
+        answer.add_done_callback(self._under_way.discard)
         self._jobs.put((answer, lambda: call(*args, **kwargs)))
         try:
             async with asyncio.timeout(self._timeout_s):
