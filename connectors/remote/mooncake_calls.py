@@ -35,8 +35,9 @@ def sizes(client: Client, names: Sequence[str]) -> list[int]:
     codes = client.batch_is_exist(list(names))
     there = [name for name, code in zip(names, codes, strict=True) if _sound(code)]
     places: Mapping[str, Sequence[Any]] = client.batch_get_replica_desc(there) if there else {}
-    if there and not places:
-        raise TierUnavailable("Mooncake's master does not say where values are")
+    if gone := [name for name in there if name not in places]:  # removed meanwhile, unless the master is gone
+        for code in client.batch_is_exist(gone):
+            _sound(code)
     return [_size(places.get(name, ())) for name in names]
 
 
