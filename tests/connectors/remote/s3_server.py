@@ -5,10 +5,8 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ import pytest
 
 from connectors.remote.opening import open_store
 from kvstore import TierUnavailable
+from tests.connectors.remote.redis_servers import free_ports, wait_until
 
 KEY, SECRET = "a-key-of-the-tests", "a secret of the tests"
 _STARTS_S = 90.0
@@ -90,8 +89,8 @@ def s3_server(path):
         process = opened.enter_context(subprocess.Popen(command, stdout=log, stderr=log))
         opened.callback(process.kill)  # one that is stopped as well
         server = S3Server(process, *(f"http://127.0.0.1:{ports[f'{part}.port']}" for part in ("s3", "filer")))
-        _wait_until(lambda: _makes_buckets(server), f"SeaweedFS makes buckets; {path / 'log'}")
-        _wait_until(lambda: _keeps(server), f"SeaweedFS keeps what is put there; {path / 'log'}")
+        wait_until(lambda: _makes_buckets(server), f"SeaweedFS makes buckets; {path / 'log'}", _STARTS_S)
+        wait_until(lambda: _keeps(server), f"SeaweedFS keeps what is put there; {path / 'log'}", _STARTS_S)
         yield server
 
 
@@ -112,17 +111,3 @@ def _keeps(server):
         return asyncio.run(put())
     except TierUnavailable:
         return False
-
-
-def _wait_until(holds, what):
-    until_s = time.monotonic() + _STARTS_S
-    while not holds():
-        assert time.monotonic() < until_s, f"not in time: {what}"
-        time.sleep(0.1)
-
-
-def free_ports(count):
-    """Free a moment ago."""
-    with ExitStack() as opened:
-        sockets = [opened.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [each.getsockname()[1] for each in sockets]
