@@ -26,6 +26,12 @@ class Flushing(RemoteTier):
         return stored
 
 
+def flushing(url):
+    tier = open_remote(url, deadline_s=20.0)
+    tier.__class__ = Flushing
+    return tier
+
+
 class TestOverTheNaiveStore(HoldingContract):
     def roomy(self, tmp_path):
         return Flushing(MemoryStore(), deadline_s=20.0)
@@ -44,9 +50,7 @@ class TestOverRedis(HoldingContract):
 
     def roomy(self, tmp_path):
         self._server.client.flushall()
-        tier = open_remote(self._server.url(), deadline_s=20.0)
-        tier.__class__ = Flushing
-        return tier
+        return flushing(self._server.url())
 
 
 @pytest.fixture
