@@ -68,7 +68,7 @@ def first_bytes(client: Client, names: Sequence[str], num_bytes: int) -> list[by
     finally:
         client.unregister_buffer(_address(room))
     held = {name for name, [code] in zip(wanted, codes, strict=True) if code not in _MISSES and _sound(code)}
-    return [bytes(room[starts[name] :][: wanted[name]]) if name in held else None for name in names]
+    return [bytes(room[starts[name] : starts[name] + wanted[name]]) if name in held else None for name in names]
 
 
 def put(client: Client, name: str, parts: Sequence[Buffer]) -> bool:
