@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.connectors.remote.redis_servers import free_ports
+from tests.connectors.remote.redis_servers import free_ports, hang
 
 _LENDS = """
 import sys
@@ -33,7 +33,7 @@ class Mooncake:
         return f"mooncake://127.0.0.1:{self.port}?namespace={namespace}&admin_port={self.admin_port}"
 
     def hang(self):
-        self.lender.send_signal(signal.SIGSTOP)
+        hang(self.lender)
 
     def go_on(self):
         self.lender.send_signal(signal.SIGCONT)

@@ -32,7 +32,7 @@ class Server:
         return f"redis://127.0.0.1:{self.port}?namespace={namespace}"
 
     def hang(self):
-        os.kill(self.process.pid, signal.SIGSTOP)
+        hang(self.process)
 
     def go_on(self):
         os.kill(self.process.pid, signal.SIGCONT)
@@ -40,6 +40,12 @@ class Server:
     def kill(self):
         self.process.kill()
         self.process.wait()
+
+
+def hang(process):
+    """All of its threads have stopped when this returns."""
+    process.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
 
 
 @contextmanager

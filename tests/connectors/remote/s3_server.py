@@ -17,7 +17,7 @@ import pytest
 
 from connectors.remote.opening import open_store
 from kvstore import TierUnavailable
-from tests.connectors.remote.redis_servers import free_ports, wait_until
+from tests.connectors.remote.redis_servers import free_ports, hang, wait_until
 
 KEY, SECRET = "a-key-of-the-tests", "a secret of the tests"
 _STARTS_S = 90.0
@@ -45,7 +45,7 @@ class S3Server:
             pass
 
     def hang(self):
-        self.process.send_signal(signal.SIGSTOP)
+        hang(self.process)
 
     def go_on(self):
         self.process.send_signal(signal.SIGCONT)
