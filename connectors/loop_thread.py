@@ -39,14 +39,17 @@ class LoopThread:
                 raise TierUnavailable(f"{self._name} is closed")
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=self._loop.run_forever, name="kvstore-sidecar", daemon=True)
+                self._thread = threading.Thread(target=self._loop.run_forever, name="kvstore-loop", daemon=True)
                 self._thread.start()
             return asyncio.run_coroutine_threadsafe(call(*args, **kwargs), self._loop)
 
-    def result(self, begun: Future[T]) -> T:
-        """Of what was begun. Raises TierUnavailable when it was ended before it was done."""
+    def result(self, begun: Future[T], timeout_s: float | None = None) -> T:
+        """Of what was begun. Raises TierUnavailable when it was ended before it was done; so it is when time is up."""
         try:
-            return begun.result()
+            return begun.result(timeout_s)
+        except TimeoutError as error:
+            begun.cancel()
+            raise TierUnavailable(f"{self._name} did not answer in time") from error
         except CancelledError as error:
             raise TierUnavailable(f"{self._name} was closed while it was asked") from error
         except BaseException:

@@ -94,6 +94,22 @@ class SidecarSettings:
 
 
 @dataclass(frozen=True)
+class RemoteSettings:
+    url: str = ""
+    """Of the store on other machines that comes after the disk tier; without it there is none."""
+    replica: str = ""
+    """Of a store that holds the same, to be read from where that is sooner."""
+    deadline_s: float = 0.5
+    """By which it may delay a prompt; a load that is faster than computing takes as long as it takes."""
+    ttl_s: float = 0
+    """How long what is put there is kept at most, as `store.ttl_s` is of all tiers; 0 for ever."""
+    in_flight_bytes: int = 64 << 20
+    """Of values that are read at once."""
+    queue_bytes: int = 256 << 20
+    """That wait to be written; the oldest of what comes on top are dropped and counted."""
+
+
+@dataclass(frozen=True)
 class SemanticSettings:
     path: Path = Path("answers")
     """Directory of the answers that the proxy keeps; the settings' default is the user's cache."""

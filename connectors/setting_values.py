@@ -15,7 +15,10 @@ from connectors.codec_choice import AUTO
 
 ALWAYS, SECOND = "always", "second"
 QUOTAS, TOKENS = "quotas", "tokens"
-SECRETS = {"sidecar.admin_token", "sidecar.token", "proxy.key", "proxy.small_key", "semantic.embedder_key", TOKENS}
+SECRETS = {
+    *("sidecar.admin_token", "sidecar.token", "proxy.key", "proxy.small_key", "semantic.embedder_key", TOKENS),
+    *("remote.url", "remote.replica"),  # which may have a password in them
+}
 """Settings that are never shown."""
 _MAX_CHUNK_TOKENS = 1 << 16
 _MAX_TTL_S = 10**10  # three centuries
@@ -98,6 +101,14 @@ def _http_url(value: object) -> str:
     return url.rstrip("/")
 
 
+def _remote_url(value: object) -> str:
+    """Whether it is one of a store says whoever opens it."""
+    url = _text(value)
+    if url and ("://" not in url or not url.isascii() or not url.isprintable()):
+        raise ValueError(value)
+    return url
+
+
 def _embedder(value: object) -> str:
     return _text(value) if value in ("minilm", "lexical") else _http_url(value) or _text(None)
 
@@ -178,6 +189,12 @@ READERS: Mapping[str, tuple[Callable[[object], Value], str]] = {
     "sidecar.url": (_url, "http://HOST:PORT, https://HOST:PORT or unix:/PATH"),
     "sidecar.token": (_token, _TOKEN),
     "sidecar.timeout_s": (_number(0.01, 600), "a number of seconds from 0.01 to 600"),
+    "remote.url": (_remote_url, "the URL of a store, such as redis://127.0.0.1:6379"),
+    "remote.replica": (_remote_url, "the URL of a store, such as redis://127.0.0.1:6380"),
+    "remote.deadline_s": (_number(0.001, 600), "a number of seconds from 0.001 to 600"),
+    "remote.ttl_s": (_number(0, _MAX_TTL_S), f"a number of seconds from 0, for ever, to {_MAX_TTL_S}"),
+    "remote.in_flight_bytes": (_size, _SIZES),
+    "remote.queue_bytes": (_size, _SIZES),
     "semantic.path": (_path, "the path of a directory"),
     "semantic.capacity_bytes": (_size, _SIZES),
     "semantic.capacity_entries": (_whole(1, 10**9), "a whole number from 1 to 1000000000"),

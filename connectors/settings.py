@@ -12,7 +12,7 @@ import math
 import os
 import shutil
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
@@ -28,6 +28,7 @@ from connectors.setting_tables import (
     DiskSettings,
     MemorySettings,
     ProxySettings,
+    RemoteSettings,
     SemanticSettings,
     SharedSettings,
     SidecarSettings,
@@ -67,6 +68,7 @@ class Settings:
     staging: StagingSettings = field(default_factory=StagingSettings)
     device: DeviceSettings = field(default_factory=DeviceSettings)
     sidecar: SidecarSettings = field(default_factory=SidecarSettings)
+    remote: RemoteSettings = field(default_factory=RemoteSettings)
     proxy: ProxySettings = field(default_factory=ProxySettings)
     semantic: SemanticSettings = field(default_factory=SemanticSettings)
     quotas: Mapping[str, int] = field(default_factory=dict)
@@ -117,6 +119,7 @@ def load_settings(
         StagingSettings(**_table("staging", values)),
         DeviceSettings(**_table("device", values)),
         SidecarSettings(**_table("sidecar", values)),
+        RemoteSettings(**_table("remote", values)),
         ProxySettings(**_table("proxy", values)),
         SemanticSettings(**_table("semantic", values)),
         values.get(QUOTAS, {}),
@@ -140,19 +143,21 @@ def build_store(
 ) -> KVStore:
     """The store that the settings describe, open; close it after use.
 
-    Unless it `writes`, its directories are left to another process to write, and nothing is put into a sidecar.
+    Unless it `writes`, its directories are left to another process to write, and nothing is put into a sidecar or a
+    remote store.
 
     `spec` is the model's that will be served: without it, no profile is looked for and codec `auto` is
     `lossless`, unless the settings name a profile; with it, a sidecar in use is told what the model reuses. Raises
     TierUnavailable when the disk tier's directory cannot be opened, and what `choose_codec` raises.
     """
     metrics, store = metrics or Metrics(), settings.store
-    tiers = _open_tiers(settings, metrics, writes)
+    cost = CostModel() if store.load == AUTO else AlwaysLoad()
+    model = "" if spec is None else spec.fingerprint()
+    tiers = _open_tiers(settings, metrics, writes, lambda: cost.spared_s(model, store.chunk_tokens, 0))
     held = Tiers(tiers, metrics)
     file = Path(store.profile).expanduser() if store.profile else None
     try:
         codec = choose_codec(store.codec, store.quality, file, store.profile_directory, spec, held)
-        cost = CostModel() if store.load == AUTO else AlwaysLoad()
         admission = SecondSight() if store.admission == SECOND else None
         ttl_s, target_s = store.ttl_s or math.inf, store.target_ttft_s or math.inf
         opened = KVStore(
@@ -173,8 +178,8 @@ def build_store(
         raise
 
 
-def _open_tiers(settings: Settings, metrics: Metrics, writes: bool) -> list[Tier]:
-    """Fastest first."""
+def _open_tiers(settings: Settings, metrics: Metrics, writes: bool, chunk_s: Callable[[], float]) -> list[Tier]:
+    """Fastest first. `chunk_s`: what computing a chunk is expected to take, 0 while that is not known."""
     tiers: list[Tier] = []
     if settings.device.capacity_bytes:
         device = _existing(settings.device.device)
@@ -183,6 +188,7 @@ def _open_tiers(settings: Settings, metrics: Metrics, writes: bool) -> list[Tier
         tiers.append(MemoryTier(settings.memory.capacity_bytes, metrics=metrics, quotas=settings.quotas))
     if settings.sidecar.url:
         return [*tiers, _sidecar_tier(settings.sidecar, writes)]
+    remote = [_remote_tier(settings.remote, metrics, writes, chunk_s)] if settings.remote.url else []
     directories = {
         "shared": (settings.shared.path, settings.shared.capacity_bytes),
         "disk": (settings.store.path, settings.disk.capacity_bytes),
@@ -191,7 +197,23 @@ def _open_tiers(settings: Settings, metrics: Metrics, writes: bool) -> list[Tier
         if capacity_bytes:
             tiers.append(open_disk(path, capacity_bytes, metrics, settings.quotas, writes))
             tiers[-1].name, tiers[-1].durable = name, name == "disk" and tiers[-1].durable
-    return tiers
+    return [*tiers, *remote]
+
+
+def _remote_tier(remote: RemoteSettings, metrics: Metrics, writes: bool, chunk_s: Callable[[], float]) -> Tier:
+    from connectors.remote.opening import open_remote  # its client is an optional dependency
+
+    return open_remote(
+        remote.url,
+        metrics,
+        remote.replica,
+        remote.deadline_s,
+        remote.in_flight_bytes,
+        remote.queue_bytes,
+        chunk_s,
+        remote.ttl_s or math.inf,
+        writes,
+    )
 
 
 def _sidecar_tier(sidecar: SidecarSettings, writes: bool) -> Tier:

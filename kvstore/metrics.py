@@ -41,6 +41,10 @@ NAMES = {
     "chunks_asked": "chunks of prompts the sidecar was asked how much of it holds",
     "chunks_matched": "leading chunks of those prompts that were held",
     "reports_failed": "reports of an engine that did not reach the sidecar",
+    "remote_rejected": "values of a remote tier that were torn, foreign or another key's, and were deleted there",
+    "remote_late": "times a remote tier was given up, because computing was expected to be sooner",
+    "remote_hedged": "values asked of a remote tier's replica as well, because the first answer took long",
+    "remote_writes_dropped": "chunks not written to a remote tier, because too many waited or the write failed",
     "prefetches_dropped": "reads in the background dropped because too many were under way",
 }
 

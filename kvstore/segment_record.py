@@ -1,7 +1,7 @@
 """The record: one frame in a segment file, behind a header that says all a lost index would. The only file that
 packs its bytes.
 
-    header      4,096 bytes, little-endian
+    header      4,096 bytes (512 elsewhere than in a segment file), little-endian
                   0  magic            8 bytes, "KVRECORD"
                   8  version          u32, 1
                  12  length of the tenant's name in bytes, u32
@@ -12,7 +12,7 @@ packs its bytes.
                 104  saved at         f64, Unix seconds
                 112  expires at       f64, Unix seconds or infinity
                 120  tenant           UTF-8, then zeros
-               4088  header checksum  XXH3-64 of the 4,088 bytes before it, u64
+               4088  header checksum  XXH3-64 of the 4,088 bytes before it, u64 (at 504, where there are 512)
     payload     the frame, then zeros up to a multiple of 4,096 bytes
 
 Records lie at multiples of 4,096, so direct I/O takes them as they are. A header of which a bit was flipped
@@ -35,7 +35,6 @@ MAX_TENANT_BYTES = 3072
 _MAGIC, _VERSION = b"KVRECORD", 1
 _FIXED = struct.Struct("<8sII32s32sQ16sdd")
 _CHECKSUM = struct.Struct("<Q")
-_CHECKED_BYTES = PAGE_BYTES - _CHECKSUM.size
 _NO_PARENT = bytes(KEY_BYTES)
 
 
@@ -50,11 +49,11 @@ class RecordHeader:
     terms: Terms
     parent: ChunkKey | None
 
-    def pack(self) -> bytes:
-        """PAGE_BYTES of them. Raises InvalidRequest when the tenant's name is too long."""
-        tenant = self.terms.tenant.encode(errors="surrogatepass")
-        if len(tenant) > MAX_TENANT_BYTES:
-            raise InvalidRequest(f"a tenant's name has {len(tenant)} bytes; {MAX_TENANT_BYTES} are allowed")
+    def pack(self, num_bytes: int = PAGE_BYTES) -> bytes:
+        """So many bytes. Raises InvalidRequest when the tenant's name is too long for them."""
+        tenant, longest = self.terms.tenant.encode(errors="surrogatepass"), _longest_tenant(num_bytes)
+        if len(tenant) > longest:
+            raise InvalidRequest(f"a tenant's name has {len(tenant)} bytes; {longest} are allowed")
         parent = self.parent.digest if self.parent else _NO_PARENT
         fixed = _FIXED.pack(
             _MAGIC,
@@ -67,19 +66,19 @@ class RecordHeader:
             self.saved_at_s,
             self.terms.expires_at_s,
         )
-        checked = (fixed + tenant).ljust(_CHECKED_BYTES, b"\0")
+        checked = (fixed + tenant).ljust(num_bytes - _CHECKSUM.size, b"\0")
         return checked + _CHECKSUM.pack(xxhash.xxh3_64_intdigest(checked))
 
 
-def unpack_header(page: bytes | memoryview) -> RecordHeader | None:
-    """The header that these bytes begin with; None when they do not begin with a sound one."""
-    if len(page) < PAGE_BYTES or page[: len(_MAGIC)] != _MAGIC:
+def unpack_header(page: bytes | memoryview, num_bytes: int = PAGE_BYTES) -> RecordHeader | None:
+    """The header of `num_bytes` that these bytes begin with; None when they do not begin with a sound one."""
+    if len(page) < num_bytes or page[: len(_MAGIC)] != _MAGIC:
         return None
-    checked = page[:_CHECKED_BYTES]
-    if xxhash.xxh3_64_intdigest(checked) != _CHECKSUM.unpack_from(page, _CHECKED_BYTES)[0]:
+    checked = page[: num_bytes - _CHECKSUM.size]
+    if xxhash.xxh3_64_intdigest(checked) != _CHECKSUM.unpack_from(page, len(checked))[0]:
         return None
     _, version, tenant_bytes, key, parent, size_bytes, xxh3, saved_at_s, expires_at_s = _FIXED.unpack_from(page)
-    if version != _VERSION or tenant_bytes > MAX_TENANT_BYTES:
+    if version != _VERSION or tenant_bytes > _longest_tenant(num_bytes):
         return None
     try:
         tenant = bytes(page[_FIXED.size : _FIXED.size + tenant_bytes]).decode(errors="surrogatepass")
@@ -87,6 +86,11 @@ def unpack_header(page: bytes | memoryview) -> RecordHeader | None:
         return None
     of_parent = None if parent == _NO_PARENT else ChunkKey(parent)
     return RecordHeader(ChunkKey(key), size_bytes, xxh3, saved_at_s, Terms(tenant, expires_at_s), of_parent)
+
+
+def _longest_tenant(num_bytes: int) -> int:
+    """Bytes of a tenant's name in a header of that length."""
+    return min(MAX_TENANT_BYTES, num_bytes - _FIXED.size - _CHECKSUM.size)
 
 
 def checksum(payload: Frame) -> bytes:

@@ -99,7 +99,7 @@ def test_relative_path_is_seen_from_the_file_or_from_the_working_directory(nowhe
     [
         ("[memroy]\ncapacity_bytes = 1", "did you mean memory?"),
         ("[memory]\ncapacity_byte = 1", "did you mean memory.capacity_bytes?"),
-        ("tenant = 'a'", "there are: device, disk, memory, proxy, quotas, semantic, shared, sidecar, "),
+        ("tenant = 'a'", "there are: device, disk, memory, proxy, quotas, remote, semantic, shared, sidecar, "),
         ("memory = 5", "[memory] is not a table"),
     ],
 )

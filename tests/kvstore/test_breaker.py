@@ -103,3 +103,56 @@ def test_pauses_are_jittered():
     clock.now_s = 1.0
     admitted = sum(breaker.admit() is not None for breaker in breakers)
     assert 0 < admitted < 50
+
+
+def answer(breaker, *seconds):
+    return [breaker.report(breaker.admit(), True, took_s) for took_s in seconds]
+
+
+@pytest.fixture
+def impatient(clock):
+    return Breaker(window_s=10, pause_s=1, clock=clock, jitter=lambda: 1.0, slow_s=0.5, least_slow=3)
+
+
+def test_it_opens_when_half_of_the_answers_were_slow(impatient):
+    assert answer(impatient, 0.1, 0.9, 0.1, 0.9, 0.1) == [False] * 5
+    assert answer(impatient, 0.9) == [True]
+    assert impatient.is_open
+
+
+def test_a_few_slow_answers_among_many_do_not_open_it(impatient):
+    assert not any(answer(impatient, *([0.1, 0.1, 0.9] * 40)))
+
+
+def test_slow_answers_long_ago_do_not_count(impatient, clock):
+    for _ in range(20):
+        assert answer(impatient, 0.9) == [False]
+        clock.now_s += 6
+
+
+def test_what_was_slow_before_it_opened_does_not_open_it_again(impatient, clock):
+    assert answer(impatient, *[0.9] * 3) == [False, False, True]
+    assert impatient.is_open
+    clock.now_s = 1.0
+    answer(impatient, 0.1)
+    assert not impatient.is_open
+    assert answer(impatient, 0.9, 0.9) == [False, False]
+
+
+def test_one_call_that_got_no_answer_at_all_is_enough(breaker, clock):
+    assert breaker.trip(breaker.admit())
+    assert breaker.admit() is None
+    clock.now_s = 1.0
+    probe = breaker.admit()
+    assert not breaker.trip(probe)
+    clock.now_s = 2.5
+    assert breaker.admit() is None  # the pause has doubled
+
+
+def test_a_call_from_before_it_opened_trips_nothing(breaker, clock):
+    old = breaker.admit()
+    fail(breaker, 3)
+    clock.now_s = 1.0
+    breaker.report(breaker.admit(), True)
+    assert not breaker.trip(old)
+    assert not breaker.is_open

@@ -1,0 +1,1 @@
+"""Frames on other machines: engines that people run already, behind one small contract."""

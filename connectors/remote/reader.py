@@ -1,0 +1,88 @@
+"""Reader: values out of a store, checked when they come. What is wrong is deleted there, counted, and a miss."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
+from itertools import takewhile
+
+from connectors.remote.replicated import Replicated
+from connectors.remote.store import Buffer
+from connectors.remote.value import HEADER_BYTES, Value, begun, key_of, whole
+from kvstore import CorruptFrame, Metrics, TierUnavailable
+
+_log = logging.getLogger(__name__)
+_PAGE = 256  # headers of a listing that are asked for at once
+
+
+class Reader:
+    """Of one event loop. Everything raises TierUnavailable where the store, and its replica, are."""
+
+    def __init__(self, stores: Replicated, metrics: Metrics) -> None:
+        self._stores, self._metrics = stores, metrics
+        self._removing = set[asyncio.Task[None]]()
+        self.gets = self.hits = self.read_bytes = 0
+
+    async def sizes(self, names: Sequence[str], patience_s: float) -> list[int]:
+        """Of the leading values that are there."""
+        sizes = await self._stores.ask(lambda store: store.sizes(names), patience_s)
+        return list(takewhile(lambda size: size > HEADER_BYTES, sizes))
+
+    async def get(self, name: str, num_bytes: int | None, patience_s: float) -> Value | None:
+        """A value, of that size where it is known; None when it is not there, or not right."""
+        self.gets += 1
+        if num_bytes is None:
+            num_bytes = next(iter(await self.sizes([name], patience_s)), None)
+        found = None if num_bytes is None else await self._stores.get(name, num_bytes, patience_s)
+        if found is None or (value := self._checked(name, found, whole)) is None:
+            return None
+        self.hits += 1
+        self.read_bytes += len(found)
+        return value
+
+    async def begun(self, names: Sequence[str], num_bytes: int, patience_s: float) -> list[Value | None]:
+        """The first `num_bytes` of each content; None for those that are not there, or not right."""
+        most = HEADER_BYTES + num_bytes
+        found = await self._stores.ask(lambda store: store.peek(names, most), patience_s)
+        self.read_bytes += sum(map(len, filter(None, found)))
+        return [
+            None if each is None else self._checked(name, each, begun) for name, each in zip(names, found, strict=True)
+        ]
+
+    async def listed(self, start: str) -> AsyncIterator[Value]:
+        """The header of every value whose name begins so."""
+        page: list[str] = []
+        async for listed in self._stores.first.store.listed(start):
+            if key_of(listed.key) is not None:
+                page.append(listed.key)
+            if len(page) == _PAGE:
+                for value in await self._headers(page):
+                    yield value
+                page = []
+        for value in await self._headers(page):
+            yield value
+
+    async def _headers(self, names: Sequence[str]) -> list[Value]:
+        found = await self._stores.first.store.peek(names, HEADER_BYTES)
+        checked = (each and self._checked(name, each, begun) for name, each in zip(names, found, strict=True))
+        return [value for value in checked if value]
+
+    def _checked(self, name: str, found: Buffer, check: Callable[[Buffer, str], Value]) -> Value | None:
+        try:
+            value = check(found, name)
+        except CorruptFrame as error:
+            self._metrics.count("remote_rejected")
+            _log.warning("%s of %s is deleted there: %s", name, self._stores.first.store.url, error)
+        else:
+            if not value.has_expired:
+                return value
+        removing = asyncio.create_task(self._remove(name))
+        self._removing.add(removing)
+        removing.add_done_callback(self._removing.discard)
+        return None
+
+    async def _remove(self, name: str) -> None:
+        with suppress(TierUnavailable):
+            await self._stores.first.read(lambda store: store.delete([name]))
