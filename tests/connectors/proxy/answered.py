@@ -71,7 +71,9 @@ def fill(proxied):
     """Four answers of two tenants in two categories, one of them given twice, and one category that is certified."""
     for number in range(2):
         proxied.ask(f"How do I return parcel {number}?", "support")
+        proxied.wait_for(number + 1)  # in this order
     proxied.ask("Write a loop", "code")
+    proxied.wait_for(3)
     proxied.ask(HOSTILE, "support", THEIRS)
     proxied.wait_for(4)
     assert proxied.ask("Write a loop", "code")
