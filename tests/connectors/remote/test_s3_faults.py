@@ -94,7 +94,7 @@ def test_a_bucket_that_is_removed_is_a_failure_from_then_on(s3):
 def test_wrong_credentials_are_a_failure_that_repeats_none(s3):
     async def check(store):
         for said in (await failures(store)).values():
-            assert "SignatureDoesNotMatch" in said
+            assert "SignatureDoesNotMatch" in said or said.endswith(": 403"), "an answer to HEAD has no body"
             assert "another" not in said
             assert KEY not in said
 
