@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.semantic_edits import edited
-from benchmarks.semantic_ours import TraceReplay, fixed, in_memory
+from benchmarks.semantic_ours import TraceReplay, in_memory
 from benchmarks.semantic_pairs import RULED_OUT, Pair, auc, by_kind, read_conversations, read_pairs, recalls, told
 from benchmarks.semantic_trace import (
     NOTHING,
@@ -24,6 +24,8 @@ from benchmarks.semantic_trace import (
 )
 from benchmarks.semantic_vectors import TableEmbedder, embedded, near_copies, read_table
 from semantic_cache.category import Category, Rule
+from semantic_cache.certifier import FixedThreshold
+from semantic_cache.certifiers import Certifiers
 from semantic_cache.judge import CosineJudge
 from semantic_cache.lexical_embedder import LexicalEmbedder
 from semantic_cache.policy import Policy
@@ -200,8 +202,9 @@ def test_the_cache_answers_a_trace_as_thresholds_do_when_it_goes_by_the_cosine(n
         return in_memory(TABLE, CosineJudge("made up"), policy_of(0.5), certifiers, clock)
 
     expected = CosineReplay(TRACE, TABLE).run({"general": 0.8}, 2, apart=True).results
-    assert TraceReplay(TRACE, empty).calibrated(fixed(0.8), 2, named) == expected
-    assert TraceReplay(TRACE, empty).online(fixed(0.8), named) == expected
+    fixed = Certifiers(lambda category: FixedThreshold(0.8))
+    assert TraceReplay(TRACE, empty).calibrated(fixed, 2, named) == expected
+    assert TraceReplay(TRACE, empty).online(fixed, named) == expected
 
 
 def test_a_longer_trace_has_other_orders_and_no_other_requests():
