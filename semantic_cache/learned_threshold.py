@@ -19,7 +19,8 @@ from semantic_cache.error_budget import ErrorBudget
 from semantic_cache.score_bins import bin_of, lowest_score
 
 _LABELS = 8  # after which the threshold is looked for again; wrong ones among what is served count at once
-_CHECKED_ON_TRUST = 0.25  # so that four wrong answers are to be expected until one is found
+_CHECKED_ON_TRUST = 0.5  # so that two wrong answers are to be expected until one is found
+_LEFT_FOR_TRUST = 4.0  # wrong answers that the budget must bear: several categories may be trusted at once
 _EXPLORED_WHEN_SPENT = 0.8  # a spent budget is only earned back by serving
 _PROMISING = 0.25  # share of wrong labels up to which a bin may come to be served
 
@@ -35,7 +36,7 @@ class LearnedThreshold(Certifier):
     def choose(self, score: float, vouched: bool = False) -> Ruling:
         """What is vouched for is served before anything is known of it, until it was wrong once.
 
-        One in four is checked, so four wrong ones are to be expected until one is found, and it comes off the budget.
+        Every other one is checked, so two wrong ones are to be expected until one is found, and they come off the budget.
         """
         index, budget = bin_of(score), self._budget
         budget.count()
@@ -103,7 +104,7 @@ class LearnedThreshold(Certifier):
     @property
     def _is_trusting(self) -> bool:
         """Nothing that was vouched for was ever wrong, and the budget can bear to learn otherwise."""
-        return not self._evidence.betrayed and self._budget.left >= 1 / _CHECKED_ON_TRUST
+        return not self._evidence.betrayed and self._budget.left >= _LEFT_FOR_TRUST
 
     def _is_promising(self, index: int) -> bool:
         bins = self._evidence.bins

@@ -146,24 +146,24 @@ def test_a_category_too_uncertain_for_its_own_budget_is_served_from_a_shared_one
 
 
 def test_what_is_vouched_for_is_served_until_it_was_wrong():
-    learned = LearnedThreshold(ErrorBudget(random=lambda: 0.5))
+    learned = LearnedThreshold(ErrorBudget(random=lambda: 0.6))
     assert learned.certified.trusting
     assert learned.choose(0.7, vouched=True).choice is Choice.SERVE
     assert learned.choose(0.9).choice is not Choice.SERVE
     learned.observe(0.9, False, Ruling(Choice.EXPLORE, 1.0))
     served = learned.choose(0.9, vouched=True)
-    assert served == Ruling(Choice.SERVE, 0.25, on_trust=True)
+    assert served == Ruling(Choice.SERVE, 0.5, on_trust=True)
     learned.observe(0.9, False, served)
     assert learned.choose(0.95, vouched=True).choice is not Choice.SERVE
     assert not learned.certified.trusting
     assert learned.certified.threshold == math.inf
 
 
-def test_one_in_four_that_is_served_on_trust_is_checked():
-    draws = iter([0.24, 0.26])
+def test_every_other_one_that_is_served_on_trust_is_checked():
+    draws = iter([0.49, 0.51])
     learned = LearnedThreshold(ErrorBudget(random=lambda: next(draws)))
-    assert learned.choose(0.9, vouched=True) == Ruling(Choice.CHECK, 0.25, on_trust=True)
-    assert learned.choose(0.9, vouched=True) == Ruling(Choice.SERVE, 0.25, on_trust=True)
+    assert learned.choose(0.9, vouched=True) == Ruling(Choice.CHECK, 0.5, on_trust=True)
+    assert learned.choose(0.9, vouched=True) == Ruling(Choice.SERVE, 0.5, on_trust=True)
 
 
 def test_what_is_proved_needs_nobody_to_vouch_for_it():
