@@ -36,7 +36,7 @@ class LearnedThreshold(Certifier):
     def choose(self, score: float, vouched: bool = False) -> Ruling:
         """What is vouched for is served before anything is known of it, until it was wrong once.
 
-        Every other one is checked, so two wrong ones are to be expected until one is found, and they come off the budget.
+        Every other one is checked, so two wrong ones are to be expected until one is found; they come off the budget.
         """
         index, budget = bin_of(score), self._budget
         budget.count()
