@@ -50,6 +50,7 @@ class _Way(ABC):
     def clear(self) -> None:
         """What was put last is gone from the server."""
 
+    @abstractmethod
     def close(self) -> None:
         """Ends its connections."""
 
