@@ -81,7 +81,7 @@ def bench(server: RedisServer, prompts: Prompts) -> Iterator[Bench]:
     """Filled, and with everything measured that the store plans by."""
     with Link(server.tcp[1]) as link, _store(server.directory, server.url(link.port), prompts) as store:
         client = server.client()
-        client.flushall()
+        server.empty()
         for token_ids, kv in zip(prompts.token_ids, prompts.kv, strict=True):
             store.save(store.identity(prompts.spec), token_ids, kv)
         made = Bench(server, link, store, prompts)

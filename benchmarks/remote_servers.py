@@ -30,6 +30,9 @@ class RedisServer(Redis):
     def client(self) -> redis.Redis:
         return redis.Redis(host=self.tcp[0], port=self.tcp[1])
 
+    def empty(self) -> None:
+        self.client().flushall()
+
     def url(self, port: int | None = None) -> str:
         """Of itself, or through the link at `port`."""
         return f"redis://127.0.0.1:{port or self.tcp[1]}"
@@ -99,6 +102,11 @@ class SeaweedFS(ServerProcess):
         endpoint = f"http://127.0.0.1:{port or self.tcp[1]}"
         query = {"endpoint": endpoint, "access_key_id": _KEY, "secret_access_key": _SECRET}
         return f"s3://{_BUCKET}?{urlencode(query)}"
+
+    def empty(self) -> None:
+        client = self.client()
+        for page in client.list():
+            client.delete([each["path"] for each in page])
 
     def client(self) -> Any:
         from obstore.store import S3Store

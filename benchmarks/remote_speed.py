@@ -23,6 +23,7 @@ from benchmarks.remote_servers import RedisServer, SeaweedFS
 from benchmarks.shaped_link import Condition, Link
 from connectors.remote.opening import open_remote, open_store
 from connectors.remote.remote_tier import RemoteTier
+from connectors.remote.value import HEADER_BYTES
 from kvstore import ChunkKey
 
 Server = RedisServer | SeaweedFS
@@ -45,10 +46,6 @@ class _Way(ABC):
     @abstractmethod
     def get(self, num_clients: int) -> int:
         """All that was put last; how many bytes that is."""
-
-    @abstractmethod
-    def clear(self) -> None:
-        """What was put last is gone from the server."""
 
     @abstractmethod
     def close(self) -> None:
@@ -78,9 +75,6 @@ class _InLoop(_Way):
 
         return await asyncio.gather(*map(client, range(num_clients)))
 
-    def clear(self) -> None:
-        self._runner.run(self._clear())
-
     def close(self) -> None:
         self._runner.run(self._aclose())
         self._runner.close()
@@ -90,9 +84,6 @@ class _InLoop(_Way):
 
     @abstractmethod
     async def _get(self, client: int, name: str) -> int: ...
-
-    @abstractmethod
-    async def _clear(self) -> None: ...
 
     async def _aclose(self) -> None:
         """Nothing to do."""
@@ -110,9 +101,6 @@ class _BareRedis(_InLoop):
 
     async def _get(self, client: int, name: str) -> int:
         return len(await self._client.get(name))
-
-    async def _clear(self) -> None:
-        await self._client.delete(*self._names)
 
     async def _aclose(self) -> None:
         await self._client.aclose()
@@ -132,9 +120,6 @@ class _BareObstore(_InLoop):
     async def _get(self, client: int, name: str) -> int:
         return len(await (await self._client.get_async(name)).bytes_async())
 
-    async def _clear(self) -> None:
-        await self._client.delete_async(self._names)
-
 
 class _OurStore(_InLoop):
     name = "store"
@@ -144,14 +129,11 @@ class _OurStore(_InLoop):
         self._store = open_store(server.url(), _PATIENCE_S)
 
     async def _put(self, name: str, content: memoryview) -> int:
-        return len(content) if await self._store.put(name, [content]) else 0
+        return len(content) if await self._store.put(name, [content[:HEADER_BYTES], content[HEADER_BYTES:]]) else 0
 
     async def _get(self, client: int, name: str) -> int:
         room = self._rooms[client][: self._sizes[name]]
         return len(room) if await self._store.get_into(name, room) else 0
-
-    async def _clear(self) -> None:
-        await self._store.delete(self._names)
 
     async def _aclose(self) -> None:
         await self._store.aclose()
@@ -178,9 +160,6 @@ class _OurTier(_Way):
         held = self._tier.match(keys)
         return sum(len(self._tier.get(key) or b"") for key in keys[:held])
 
-    def clear(self) -> None:
-        self._tier.delete_all(self._keys)
-
     def close(self) -> None:
         self._tier.close()
 
@@ -197,7 +176,7 @@ def speeds(
         for size_bytes in sizes_bytes:
             contents = _contents(size_bytes, moved_bytes // size_bytes)
             for num_clients in nums_clients:
-                rounds = [_round(ways, contents, num_clients, number) for number in range(num_rounds + 1)][1:]
+                rounds = [_round(server, ways, contents, num_clients, number) for number in range(num_rounds + 1)][1:]
                 rows += _rows(server, ways, size_bytes, num_clients, rounds)
     finally:
         for way in ways:
@@ -211,11 +190,13 @@ def _contents(size_bytes: int, number: int) -> list[memoryview]:
 
 
 def _round(
-    ways: Sequence[_Way], contents: Sequence[memoryview], num_clients: int, number: int
+    server: Server, ways: Sequence[_Way], contents: Sequence[memoryview], num_clients: int, number: int
 ) -> dict[tuple[str, str], float]:
-    """GB/s of every way, putting and getting."""
+    """GB/s of every way, putting into the empty server and getting; another begins every time."""
     gb_s, num_bytes = {}, sum(map(len, contents))
-    for way in ways if number % 2 else ways[::-1]:
+    first = number % len(ways)
+    for way in (*ways[first:], *ways[:first]):
+        server.empty()
         started_s = time.perf_counter()
         way.put(contents, num_clients)
         gb_s["put", way.name] = num_bytes / (time.perf_counter() - started_s) / 1e9
@@ -223,7 +204,6 @@ def _round(
         if way.get(num_clients) != num_bytes:
             raise RuntimeError(f"{way.name} did not get what it had put")
         gb_s["get", way.name] = num_bytes / (time.perf_counter() - started_s) / 1e9
-        way.clear()
     return gb_s
 
 

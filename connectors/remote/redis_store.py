@@ -14,6 +14,7 @@ from connectors.remote.store import Buffer, Caps, Health, Listed, RemoteStore
 from kvstore import TierUnavailable
 
 _CONNECTIONS = 16  # each value has one to itself while it is on its way, so that a large one holds up no other
+_ROOMS = 8
 _PAGE = 512  # keys of a listing whose sizes are asked for at once
 _WRONG_TYPE = "WRONGTYPE"  # somebody's hash or list under a name of ours: no value
 
@@ -28,6 +29,8 @@ class RedisStore(RemoteStore):
         self._redis, self._cluster = address.client(timeout_s, _CONNECTIONS), address.cluster
         self._failed, self._nodes_known, self._asking = False, not address.cluster, asyncio.Lock()
         self._free = asyncio.Semaphore(_CONNECTIONS)
+        self._rooms: list[bytearray] = []
+        """Where the parts of a value are laid together: new memory takes longer than the copy."""
 
     async def sizes(self, keys: Sequence[str]) -> list[int]:
         """In one pipeline; of a cluster in one to each node, all at once."""
@@ -47,7 +50,16 @@ class RedisStore(RemoteStore):
 
     async def put(self, key: str, parts: Sequence[Buffer], ttl_s: float | None = None) -> bool:
         expiry = () if ttl_s is None else ("PX", max(1, round(1000 * ttl_s)))
-        return bool(await self._one("SET", self._start + key, b"".join(parts), "NX", *expiry))
+        size = sum(map(len, parts))
+        room = self._rooms.pop() if self._rooms else bytearray()
+        if len(room) < size:
+            room = bytearray(size)
+        stored = await self._one("SET", self._start + key, _laid_in(memoryview(room)[:size], parts), "NX", *expiry)
+        if (
+            len(self._rooms) < _ROOMS
+        ):  # of a put that fails something may be on its way still: its room is not used again
+            self._rooms.append(room)
+        return bool(stored)
 
     async def delete(self, keys: Sequence[str]) -> None:
         for outcome in await self._each([("UNLINK", self._start + key) for key in keys]):
@@ -126,6 +138,14 @@ class RedisStore(RemoteStore):
                 return error
             self._failed = True
             raise TierUnavailable(f"{self.url}: {type(error).__name__}: {error}") from error
+
+
+def _laid_in(room: memoryview, parts: Sequence[Buffer]) -> memoryview:
+    place = 0
+    for part in parts:
+        room[place : place + len(part)] = part
+        place += len(part)
+    return room
 
 
 def _sound(answer: Any) -> Any:
