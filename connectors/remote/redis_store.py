@@ -27,6 +27,7 @@ class RedisStore(RemoteStore):
     def __init__(self, address: RedisAddress, timeout_s: float) -> None:
         self.url, self._start = address.shown, f"{address.namespace}:"
         self._redis, self._cluster = address.client(timeout_s, _CONNECTIONS), address.cluster
+        self._timeout_s = timeout_s
         self._failed, self._nodes_known, self._asking = False, not address.cluster, asyncio.Lock()
         self._free = asyncio.Semaphore(_CONNECTIONS)
         self._rooms: list[bytearray] = []
@@ -132,7 +133,8 @@ class RedisStore(RemoteStore):
     async def _asked(self, answer: Awaitable[Any], returned: str | None = None) -> Any:
         """Raises TierUnavailable for an error, unless it begins with what is to be `returned`."""
         try:
-            return await answer
+            async with asyncio.timeout(self._timeout_s):
+                return await answer
         except (RedisError, OSError, TimeoutError) as error:
             if returned is not None and str(error).startswith(returned):
                 return error
