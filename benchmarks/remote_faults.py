@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from benchmarks.remote_servers import RedisServer
 from benchmarks.shaped_link import PERFECT, Condition, Link
@@ -129,7 +130,11 @@ def _request(bench: Bench, index: int) -> Request:
 
 def _same(one: KVArray, other: KVArray) -> bool:
     pairs = zip((*one.keys, *one.values), (*other.keys, *other.values), strict=True)
-    return all(mine.equal(theirs) for mine, theirs in pairs)
+    return all(_bits(mine).equal(_bits(theirs)) for mine, theirs in pairs)
+
+
+def _bits(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.contiguous().view(torch.uint8)
 
 
 def _all_come(bench: Bench) -> bool:
