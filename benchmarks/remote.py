@@ -64,7 +64,7 @@ class Size:
     link_rounds: int
 
 
-FULL = Size((256 * _KIB, _MIB, 4 * _MIB), 32 * _MIB, 7, 200, 512, 15, 8, 0.15, 1024, 5)
+FULL = Size((256 * _KIB, _MIB, 4 * _MIB), 32 * _MIB, 7, 200, 512, 10, 8, 0.15, 1024, 5)
 QUICK = Size((_MIB,), 16 * _MIB, 3, 20, 256, 1, 3, 0.05, 256, 1)
 PARTS = ("speed", "faults", "link")
 

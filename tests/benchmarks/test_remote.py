@@ -1,4 +1,4 @@
-"""What measures remote tiers: links are as slow as they say, every way moves what it is given, every fault is survived."""
+"""What measures remote tiers: links are as slow as they say, all that is put comes back, every fault is survived."""
 
 import socket
 import threading
