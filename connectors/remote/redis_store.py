@@ -14,7 +14,7 @@ from connectors.remote.store import Buffer, Caps, Health, Listed, RemoteStore
 from kvstore import TierUnavailable
 
 _CONNECTIONS = 16  # each value has one to itself while it is on its way, so that a large one holds up no other
-_ROOMS = 8
+_KEPT_BYTES = 32 << 20  # of room in which values are laid together
 _PAGE = 512  # keys of a listing whose sizes are asked for at once
 _WRONG_TYPE = "WRONGTYPE"  # somebody's hash or list under a name of ours: no value
 
@@ -31,7 +31,8 @@ class RedisStore(RemoteStore):
         self._failed, self._nodes_known, self._asking = False, not address.cluster, asyncio.Lock()
         self._free = asyncio.Semaphore(_CONNECTIONS)
         self._rooms: list[bytearray] = []
-        """Where the parts of a value are laid together: new memory takes longer than the copy."""
+        """Where the parts of a value are laid together, since new memory takes longer than the copy. One whose put has
+        failed is not used again: it may be on its way still."""
 
     async def sizes(self, keys: Sequence[str]) -> list[int]:
         """In one pipeline; of a cluster in one to each node, all at once."""
@@ -56,9 +57,7 @@ class RedisStore(RemoteStore):
         if len(room) < size:
             room = bytearray(size)
         stored = await self._one("SET", self._start + key, _laid_in(memoryview(room)[:size], parts), "NX", *expiry)
-        if (
-            len(self._rooms) < _ROOMS
-        ):  # of a put that fails something may be on its way still: its room is not used again
+        if sum(map(len, self._rooms)) + len(room) <= _KEPT_BYTES:
             self._rooms.append(room)
         return bool(stored)
 
