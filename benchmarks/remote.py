@@ -15,6 +15,7 @@ Against true servers that this starts on this host, Redis and, where it is insta
 from __future__ import annotations
 
 import argparse
+import logging
 import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -89,6 +90,7 @@ def main() -> None:
             text = torch.tensor([tokenizer(shipped_document()).input_ids])
             ttft.first_token_s(model, text[:, :64])
         if "faults" in parts:
+            logging.disable(logging.WARNING)  # every fault is warned of
             of_faults = fault_costs(redis, _prompts(model, text, size), size.num_times, size.num_requests, size.apart_s)
             rows, checks = [*rows, *of_faults], [*checks, *_fault_checks(of_faults)]
         if "link" in parts:
