@@ -10,7 +10,6 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
-from urllib.error import URLError
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
@@ -91,9 +90,10 @@ class SeaweedFS(ServerProcess):
         return self
 
     def _keeps(self) -> bool:
-        with suppress(TierUnavailable, URLError):
-            bucket = f"http://127.0.0.1:{self._ports['filer.port']}/buckets/{_BUCKET}/"
+        bucket = f"http://127.0.0.1:{self._ports['filer.port']}/buckets/{_BUCKET}/"
+        with suppress(OSError):  # it is not up yet, or has the bucket
             urlopen(Request(bucket, method="POST"), timeout=5).close()
+        with suppress(TierUnavailable):
             return asyncio.run(_keeps(self.url()))
         return False
 
