@@ -75,7 +75,8 @@ def main() -> None:
     size, parts = QUICK if arguments.quick else FULL, arguments.parts.split(",")
     if not RedisServer.installed():
         raise SystemExit("redis-server is not installed: apt install redis-server")
-    rows, checks = [], []
+    rows: list[dict[str, Any]] = []
+    checks: list[Check] = []
     with tempfile.TemporaryDirectory(prefix="kvstore-remote-") as name, ExitStack() as opened:
         redis = opened.enter_context(RedisServer(Path(name) / "redis"))
         if "speed" in parts:

@@ -28,7 +28,8 @@ import torch
 from benchmarks.remote_servers import RedisServer
 from benchmarks.shaped_link import PERFECT, Condition, Link
 from codec import KVArray, KVSpec
-from connectors.settings import DiskSettings, MemorySettings, RemoteSettings, Settings, StoreSettings, build_store
+from connectors.setting_tables import DiskSettings, MemorySettings, RemoteSettings, StoreSettings
+from connectors.settings import Settings, build_store
 from kvstore import KVStore
 
 DEADLINE_S, SLACK_S = RemoteSettings.deadline_s, 0.02
@@ -162,14 +163,14 @@ def _none(bench: Bench) -> Iterator[None]:
 
 @contextmanager
 def _hung(bench: Bench) -> Iterator[None]:
-    bench.server.signal(signal.SIGSTOP)
+    bench.server.send(signal.SIGSTOP)
     yield
-    bench.server.signal(signal.SIGCONT)
+    bench.server.send(signal.SIGCONT)
 
 
 @contextmanager
 def _killed(bench: Bench) -> Iterator[None]:
-    bench.server.signal(signal.SIGKILL)
+    bench.server.send(signal.SIGKILL)
     yield
     bench.server.__exit__(None, None, None)
     bench.server.__enter__()

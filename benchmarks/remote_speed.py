@@ -58,6 +58,7 @@ class _InLoop(_Way):
     def __init__(self) -> None:
         self._runner = asyncio.Runner()
         self._names: list[str] = []
+        self._rooms: list[memoryview] = []
 
     def put(self, contents: Sequence[memoryview], num_clients: int) -> None:
         self._sizes = {f"{self.name}/{index}": len(content) for index, content in enumerate(contents)}
@@ -66,7 +67,9 @@ class _InLoop(_Way):
         self._runner.run(self._shared_out(num_clients, lambda client, name: self._put(name, of_name[name])))
 
     def get(self, num_clients: int) -> int:
-        self._rooms = [np.empty(max(self._sizes.values()), np.uint8).data for _ in range(num_clients)]
+        most = max(self._sizes.values())
+        if len(self._rooms) < num_clients or len(self._rooms[0]) < most:
+            self._rooms = [np.empty(most, np.uint8).data for _ in range(num_clients)]
         return sum(self._runner.run(self._shared_out(num_clients, self._get)))
 
     async def _shared_out(self, num_clients: int, act: Callable[[int, str], Awaitable[int]]) -> list[int]:
@@ -94,7 +97,7 @@ class _BareRedis(_InLoop):
 
     def __init__(self, server: RedisServer) -> None:
         super().__init__()
-        self._client = redis.asyncio.Redis(host=server.tcp[0], port=server.tcp[1])
+        self._client: Any = redis.asyncio.Redis(host=server.tcp[0], port=server.tcp[1])
 
     async def _put(self, name: str, content: memoryview) -> int:
         return len(content) if await self._client.set(name, content) else 0

@@ -61,7 +61,7 @@ class ServerProcess(ABC):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._end(signal.SIGTERM)
 
-    def signal(self, how: signal.Signals) -> None:
+    def send(self, how: signal.Signals) -> None:
         """Has it stopped, go on, or killed."""
         self._process.send_signal(how)
 
