@@ -47,6 +47,7 @@ bench: install
 	$(BIN)/python -m benchmarks.disk_tier --quick --json out/disk_tier.json
 	$(BIN)/python -m benchmarks.many_processes --quick --json out/many_processes.json
 	$(BIN)/python -m benchmarks.sidecar --quick --json out/sidecar.json
+	$(BIN)/python -m benchmarks.remote --quick --json out/remote.json
 	$(BIN)/python -m benchmarks.blend --quick --json out/blend.json --png out/blend.png
 
 install: $(VENV)/.installed

@@ -35,7 +35,7 @@ class ServerProcess(ABC):
         """What it needs to lie somewhere lies in `directory`."""
         directory.mkdir(parents=True, exist_ok=True)
         self.directory, self.unix = directory, str(directory / "socket")
-        self.tcp = "127.0.0.1", _free_port()
+        self.tcp = "127.0.0.1", free_port()
 
     @abstractmethod
     def command(self) -> list[str]:
@@ -60,6 +60,10 @@ class ServerProcess(ABC):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._end(signal.SIGTERM)
+
+    def send(self, how: signal.Signals) -> None:
+        """Has it stopped, go on, or killed."""
+        self._process.send_signal(how)
 
     def _end(self, how: signal.Signals) -> None:
         self._process.send_signal(how)
@@ -195,7 +199,8 @@ def _answers(address: Address) -> bool:
     return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Of this host, free a moment ago."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]

@@ -14,6 +14,7 @@ from connectors.remote.store import Buffer, Caps, Health, Listed, RemoteStore
 from kvstore import TierUnavailable
 
 _CONNECTIONS = 16  # each value has one to itself while it is on its way, so that a large one holds up no other
+_KEPT_BYTES = 32 << 20  # of room in which values are laid together
 _PAGE = 512  # keys of a listing whose sizes are asked for at once
 _WRONG_TYPE = "WRONGTYPE"  # somebody's hash or list under a name of ours: no value
 
@@ -26,8 +27,12 @@ class RedisStore(RemoteStore):
     def __init__(self, address: RedisAddress, timeout_s: float) -> None:
         self.url, self._start = address.shown, f"{address.namespace}:"
         self._redis, self._cluster = address.client(timeout_s, _CONNECTIONS), address.cluster
+        self._timeout_s = timeout_s
         self._failed, self._nodes_known, self._asking = False, not address.cluster, asyncio.Lock()
         self._free = asyncio.Semaphore(_CONNECTIONS)
+        self._rooms: list[bytearray] = []
+        """Where the parts of a value are laid together, since new memory takes longer than the copy. One whose put has
+        failed is not used again: it may be on its way still."""
 
     async def sizes(self, keys: Sequence[str]) -> list[int]:
         """In one pipeline; of a cluster in one to each node, all at once."""
@@ -47,7 +52,14 @@ class RedisStore(RemoteStore):
 
     async def put(self, key: str, parts: Sequence[Buffer], ttl_s: float | None = None) -> bool:
         expiry = () if ttl_s is None else ("PX", max(1, round(1000 * ttl_s)))
-        return bool(await self._one("SET", self._start + key, b"".join(parts), "NX", *expiry))
+        size = sum(map(len, parts))
+        room = self._rooms.pop() if self._rooms else bytearray()
+        if len(room) < size:
+            room = bytearray(size)
+        stored = await self._one("SET", self._start + key, _laid_in(memoryview(room)[:size], parts), "NX", *expiry)
+        if sum(map(len, self._rooms)) + len(room) <= _KEPT_BYTES:
+            self._rooms.append(room)
+        return bool(stored)
 
     async def delete(self, keys: Sequence[str]) -> None:
         for outcome in await self._each([("UNLINK", self._start + key) for key in keys]):
@@ -120,12 +132,21 @@ class RedisStore(RemoteStore):
     async def _asked(self, answer: Awaitable[Any], returned: str | None = None) -> Any:
         """Raises TierUnavailable for an error, unless it begins with what is to be `returned`."""
         try:
-            return await answer
+            async with asyncio.timeout(self._timeout_s):
+                return await answer
         except (RedisError, OSError, TimeoutError) as error:
             if returned is not None and str(error).startswith(returned):
                 return error
             self._failed = True
             raise TierUnavailable(f"{self.url}: {type(error).__name__}: {error}") from error
+
+
+def _laid_in(room: memoryview, parts: Sequence[Buffer]) -> memoryview:
+    place = 0
+    for part in parts:
+        room[place : place + len(part)] = part
+        place += len(part)
+    return room
 
 
 def _sound(answer: Any) -> Any:

@@ -66,13 +66,13 @@ class RedisAddress:
         return f"{scheme}://{host}:{self.port}{f'/{self.db}' if self.db else ''}?namespace={self.namespace}"
 
     def client(self, timeout_s: float, connections: int) -> Any:
-        """Of redis-py, not yet connected, which tries nothing twice."""
+        """Of redis-py, not yet connected, which tries nothing twice, and waits for answers as long as it is let."""
         options: dict[str, Any] = {
             "host": self.host,
             "port": self.port,
             "username": self.username,
             "password": self.password,
-            "socket_timeout": timeout_s,
+            "socket_timeout": None,  # its timer for each write and each read takes longer than one for the call
             "socket_connect_timeout": timeout_s,
             "socket_read_size": _READ_BYTES,
             "retry": Retry(NoBackoff(), 0),

@@ -32,7 +32,7 @@ _Got = Future[Value | None]
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _AHEAD, _DESCRIBED = 4, 32  # chunks of a prompt that are on their way at once, and whose headers are asked for at once
 _KEEP_S, _SIZE_KEPT_S = 2.0, 10.0  # what was learned is good for so long
-_GRACE_S = 0.01  # for the loop to say itself that there was no answer in time
+_GRACE_S = 0.005  # for the loop to say itself that there was no answer in time
 _LAST_WRITES_S = 2.0  # for what waits when the tier is closed
 
 
