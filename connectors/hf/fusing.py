@@ -114,7 +114,7 @@ def run(model: PreTrainedModel, token_ids: Sequence[int], prefill: Prefill) -> t
     Raises UnsupportedModel where this model's layers cannot be hooked into; the prefill is then part-done.
     """
     cache = _PrefillCache(model.config.get_text_config(decoder=True), prefill)
-    with _Hooks(prefill, cache).on(_layers_of(model)), CausalBlocks(lambda: prefill.columns):
+    with _Hooks(prefill, cache).on(layers_of(model)), CausalBlocks(lambda: prefill.columns):
         output = model(
             input_ids=torch.tensor([list(token_ids)], device=model.device),
             position_ids=prefill.positions[None],
@@ -156,7 +156,8 @@ def require_fusing(model: PreTrainedModel, spec: KVSpec) -> None:
         raise UnsupportedModel(f"{type(model).__name__} computes something else when tokens are left out of its layers")
 
 
-def _layers_of(model: PreTrainedModel) -> nn.ModuleList:
+def layers_of(model: PreTrainedModel) -> nn.ModuleList:
+    """Raises UnsupportedModel where there is no list of them."""
     layers = getattr(model.get_decoder(), "layers", None)
     if not isinstance(layers, nn.ModuleList):
         raise UnsupportedModel(f"{type(model).__name__} has no list of layers to hook into")

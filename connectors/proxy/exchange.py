@@ -134,7 +134,7 @@ async def _gone(receive: Receive) -> None:
 
 def _explanation(decision: Decision, planned: Planned | None) -> dict[str, Any]:
     """All that was decided, but for the answer itself: of that, who had it computed, when, and of which model."""
-    said = {name: getattr(decision, name) for name in ("outcome", "why", "category", "floor")}
+    said = {name: getattr(decision, name) for name in ("outcome", "why", "category", "floor", "check")}
     for name, part in (("considered", decision.considered), ("certified", decision.certified)):
         if part is not None:
             said[name] = {key: _finite(value) for key, value in asdict(part).items()}

@@ -1,5 +1,6 @@
 """An OpenAI client asks real vLLM through the sidecar: what was asked before is answered without the engine."""
 
+import json
 import os
 import re
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 
 from connectors.answering import open_answering
 from connectors.setting_tables import SemanticSettings
+from tests.connectors.sidecar.asking import wait_until
 from tests.connectors.vllm.real_engine import require_vllm
 from tests.connectors.vllm.real_server import Server
 
@@ -73,25 +75,27 @@ def _announced(log, process):
 
 
 def ask(client, text, **more):
-    """What the header says of the cache, and the answer."""
+    """What the header says of the cache, the answer, and whether the engine is asked although it was a hit."""
     answer = client.chat.completions.with_raw_response.create(
         model="demo", messages=[{"role": "user", "content": text}], max_tokens=200, stop=".", temperature=0, **more
     )
-    return answer.headers["x-kvstore-cache"], answer.parse().choices[0].message.content
+    explanation = json.loads(answer.headers["x-kvstore-explanation"])
+    return answer.headers["x-kvstore-cache"], answer.parse().choices[0].message.content, explanation["check"]
 
 
 def test_the_same_question_in_other_words_is_answered_without_the_engine(engine, proxy):
-    keeps = {"x-kvstore-category": "general"}
+    keeps = {"x-kvstore-category": "general", "x-kvstore-explain": "true"}
     client = engine.client.with_options(base_url=proxy, default_headers=keeps)
     first = ask(client, ASKED)
     assert first[0] == "miss"
-    assert ask(client, ASKED) == ("hit", first[1])
-    again = [ask(client, text) for text in AGAIN]  # one in fifty is explored
-    assert ("hit", first[1]) in again
-    computed = 1 + sum(cache == "miss" for cache, _ in again)
+    assert ask(client, ASKED) == ("hit", first[1], False)
+    again = [ask(client, text) for text in AGAIN]
+    assert {answer[:2] for answer in again} == {("hit", first[1])}
+    num_checked = sum(checked for *_, checked in again)  # one in seven is computed beside
     for other in OTHERS:
         assert ask(client, other)[0] == "miss"
-    assert engine.counter("request_success") == computed + len(OTHERS)
+    wait_until(lambda: engine.counter("request_success") >= 1 + num_checked + len(OTHERS))
+    assert engine.counter("request_success") == 1 + num_checked + len(OTHERS)
     streamed = client.chat.completions.create(
         model="demo",
         messages=[{"role": "user", "content": ASKED}],
