@@ -21,8 +21,8 @@ from kvstore.errors import (
 )
 from kvstore.eviction import LRU, EvictionPolicy, NoEviction
 from kvstore.key import ChunkKey, Identity, LoRA, Multimodal, chunk_keys
-from kvstore.lmdb_tier import LmdbReader, LmdbTier
 from kvstore.latencies import Latencies
+from kvstore.lmdb_tier import LmdbReader, LmdbTier
 from kvstore.match import PrefixMatch
 from kvstore.memory import MemoryTier
 from kvstore.metrics import Metrics

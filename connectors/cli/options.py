@@ -11,6 +11,15 @@ StoreOption = Annotated[
     Path | None,
     typer.Option("--store", metavar="DIR", help="The store's directory. Without it: store.path of the settings."),
 ]
+PlaceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        metavar="DIR|URL",
+        help="The store's directory, or the URL of one on other machines; remote: is remote.url of the settings, and "
+        "replica: its replica. Without it: store.path of the settings.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs, and nothing else.")]
 LanguageModelOption = Annotated[
     str, typer.Option(help="Hub id or directory of a causal language model.", envvar="MODEL")

@@ -18,7 +18,7 @@ from connectors.loop_thread import LoopThread
 from connectors.read_ahead import PromptOrder, Recent
 from connectors.remote.endpoint import WRITING, Endpoint
 from connectors.remote.patience import Patience, Prompts
-from connectors.remote.reader import Reader
+from connectors.remote.reader import Reader, Rejected
 from connectors.remote.replicated import Replicated
 from connectors.remote.store import Health, RemoteStore
 from connectors.remote.value import FRAMES, HEADER_BYTES, PROFILES, Value, key_of, name_of, parts_of
@@ -265,8 +265,15 @@ class RemoteTier(Tier):
 
     def quarantined(self) -> dict[str, dict[str, str | float]]:
         """Of the frames that this process found wrong, the last ones."""
+        return {key: asdict(rejected) for key, rejected in self._rejected(FRAMES).items()}
+
+    def rejected_profiles(self) -> dict[str, str]:
+        """By fingerprint, why this process found them wrong."""
+        return {fingerprint: rejected.reason for fingerprint, rejected in self._rejected(PROFILES).items()}
+
+    def _rejected(self, start: str) -> dict[str, Rejected]:
         rejected = self._reader.rejected.copy().items()
-        return {name.removeprefix(FRAMES): asdict(note) for name, note in rejected if name.startswith(FRAMES)}
+        return {name.removeprefix(start): each for name, each in rejected if name.startswith(start)}
 
     def keep_profile(self, fingerprint: str, content: bytes) -> bool:
         """Whether it is there when this returns."""
