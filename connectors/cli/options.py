@@ -7,9 +7,23 @@ from typing import Annotated
 
 import typer
 
+from kvstore import InvalidRequest
+
+
+def _directory(store: str) -> Path:
+    if "://" in store:
+        raise InvalidRequest("this command works on a directory: --store takes no URL here")
+    return Path(store)
+
+
 StoreOption = Annotated[
     Path | None,
-    typer.Option("--store", metavar="DIR", help="The store's directory. Without it: store.path of the settings."),
+    typer.Option(
+        "--store",
+        metavar="DIR",
+        parser=_directory,
+        help="The store's directory. Without it: store.path of the settings.",
+    ),
 ]
 PlaceOption = Annotated[
     str | None,

@@ -36,7 +36,7 @@ class Reader:
         """Unless it `deletes`, what is wrong stays where it is."""
         self._stores, self._metrics, self._deletes = stores, metrics, deletes
         self.rejected: OrderedDict[str, Rejected] = OrderedDict()
-        """The values that were wrong lately, by name, until one comes that is right."""
+        """The values that were wrong lately, by name, until one comes that is whole."""
         self._removing = set[asyncio.Task[None]]()
         self.gets = self.hits = self.read_bytes = 0
 
@@ -90,7 +90,8 @@ class Reader:
         except CorruptFrame as error:
             self._reject(name, error)
         else:
-            self.rejected.pop(name, None)
+            if check is whole:
+                self.rejected.pop(name, None)
             if not value.has_expired:
                 return value
         if self._deletes:
