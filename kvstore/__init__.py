@@ -21,6 +21,7 @@ from kvstore.errors import (
 )
 from kvstore.eviction import LRU, EvictionPolicy, NoEviction
 from kvstore.key import ChunkKey, Identity, LoRA, Multimodal, chunk_keys
+from kvstore.latencies import Latencies
 from kvstore.lmdb_tier import LmdbReader, LmdbTier
 from kvstore.match import PrefixMatch
 from kvstore.memory import MemoryTier
@@ -31,6 +32,7 @@ from kvstore.s3fifo import S3FIFO
 from kvstore.selection import ChunkTree, EntryFilter
 from kvstore.store import DEFAULT_CHUNK_TOKENS, KVStore, Saved
 from kvstore.tier import Entry, NoTier, Terms, Tier
+from kvstore.tier_state import TierState
 from kvstore.tiered import Tiers
 from kvstore.writer_lock import BlockingWriter
 
@@ -61,6 +63,7 @@ __all__ = [
     "InvalidRequest",
     "KVCacheError",
     "KVStore",
+    "Latencies",
     "LmdbReader",
     "LmdbTier",
     "LoRA",
@@ -78,6 +81,7 @@ __all__ = [
     "SpecMismatch",
     "Terms",
     "Tier",
+    "TierState",
     "TierUnavailable",
     "Tiers",
     "UnknownCodec",

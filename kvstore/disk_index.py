@@ -109,6 +109,9 @@ class DiskIndex:
             row = transaction.get(EVERYBODY, db=self._env.tables[b"totals"])
             return int(rows.PAIR.unpack(row)[0]) if row else 0
 
+    def num_chunks(self) -> int:
+        return self._num_rows(b"chunks")
+
     def rejection(self, key: ChunkKey) -> str | None:
         """Why that chunk was taken out of service."""
         with self._env.reading() as transaction:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from kvstore.profile_files import ProfileFiles
 from kvstore.segment_record import PAGE_BYTES
 from kvstore.segments import Segments
 from kvstore.tier import Entry, InFile, ReadOnlyTier
+from kvstore.tier_state import TierState
 
 _log = logging.getLogger(__name__)
 _DIGESTS = 1 << 16  # of the frames asked for last
@@ -128,6 +130,13 @@ class DiskReader(ReadOnlyTier):
     def size_bytes(self) -> int:
         """Bytes of all frames held, of which some may have expired."""
         return self._index.size_bytes()
+
+    @property
+    def num_chunks(self) -> int:
+        return self._index.num_chunks()
+
+    def states(self) -> list[TierState]:
+        return [replace(state, place=str(self._path)) for state in super().states()]
 
     @property
     def file_bytes(self) -> int:

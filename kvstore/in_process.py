@@ -105,6 +105,10 @@ class InProcessTier(Tier, Generic[Kept]):
         return self._ledger.size_bytes
 
     @property
+    def num_chunks(self) -> int:
+        return len(self._ledger)
+
+    @property
     def capacity_bytes(self) -> int:
         return self._ledger.capacity_bytes
 

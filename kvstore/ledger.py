@@ -42,6 +42,10 @@ class Ledger:
         self._bytes_of: Counter[str] = Counter()
         self._expiring: list[tuple[float, bytes]] = []
 
+    def __len__(self) -> int:
+        """Of what is held, expired or not."""
+        return len(self._entries)
+
     def entries(self, now_s: float) -> list[Entry]:
         return [entry for entry in self._entries.values() if entry.terms.expires_at_s > now_s]
 

@@ -13,7 +13,9 @@ from typing import Self
 import torch
 
 from codec import DeviceFrame
+from kvstore.errors import TierUnavailable
 from kvstore.key import ChunkKey
+from kvstore.tier_state import TierState
 
 Frame = bytes | bytearray | memoryview
 """The bytes of one frame. A tier never looks inside."""
@@ -158,6 +160,28 @@ class Tier(ABC):
     def capacity_bytes(self) -> int | None:
         """What all frames held may weigh together; None where the tier sets no bound of its own."""
         return None
+
+    @property
+    def num_chunks(self) -> int | None:
+        """How many frames are held; None where counting them takes a walk."""
+        return None
+
+    def states(self) -> list[TierState]:
+        """How it does, in each of the places where it keeps frames. Raises nothing: a failure is one of the answers."""
+        try:
+            size_bytes, num_chunks, problem = self.size_bytes, self.num_chunks, None
+        except TierUnavailable as error:
+            size_bytes, num_chunks, problem = None, None, str(error)
+        return [
+            TierState(
+                self.name,
+                durable=self.durable,
+                size_bytes=size_bytes,
+                capacity_bytes=self.capacity_bytes,
+                chunks=num_chunks,
+                problem=problem,
+            )
+        ]
 
     def quarantine(self, key: ChunkKey, reason: str) -> None:
         """Takes a frame that failed a check out of service, for good."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -20,6 +21,7 @@ from kvstore.key import ChunkKey
 from kvstore.metrics import Metrics
 from kvstore.send_down import SendDown
 from kvstore.tier import NO_TERMS, Entry, Frame, InFile, Terms, Tier
+from kvstore.tier_state import TierState, TierUse
 
 Read = TypeVar("Read", memoryview, DeviceFrame)
 
@@ -49,6 +51,7 @@ class Tiers(Tier):
         guard = Guard(self.tiers, self._metrics, breaker)
         self._ask, self._send_down = guard.ask, SendDown(self.tiers, guard, self.entry)
         self.open_breakers = guard.open_breakers
+        self._uses = {tier: TierUse() for tier in self.tiers}
         self.background = Background()
         self._spared: Iterable[ChunkKey] = ()
 
@@ -63,9 +66,11 @@ class Tiers(Tier):
         runs: list[tuple[str, int]] = []
         held, before = 0, -1
         while before < held < len(keys):
-            before = held
+            is_first_time, before = before < 0, held
             for tier in self.tiers:
-                if more := self._ask(tier, 0, tier.match, keys[held:]):
+                more = self._ask(tier, 0, tier.match, keys[held:])
+                self._uses[tier].matched(len(keys) - held if is_first_time else 0, more)
+                if more:
                     runs.append((tier.name, more))
                     held += more
         return runs
@@ -83,6 +88,14 @@ class Tiers(Tier):
             self._promote(key, frame, self.tiers[depth], self.tiers[:depth])
         return self.tiers[depth].name, frame
 
+    def get_fastest(self, key: ChunkKey) -> memoryview | None:
+        """From the fastest tier alone."""
+        started_s = time.perf_counter()
+        frame = self.tiers[0].get(key)
+        if frame is not None:
+            self._uses[self.tiers[0]].latencies.note(time.perf_counter() - started_s)
+        return frame
+
     def peek(self, key: ChunkKey, num_bytes: int) -> memoryview | None:
         """From the fastest tier that holds it; nothing is promoted."""
         return self._first(lambda tier: tier.peek, key, num_bytes)[1]
@@ -96,7 +109,9 @@ class Tiers(Tier):
             started_s = time.perf_counter()
             found = self._ask(tier, None, reading(tier), *arguments)
             if found is not None:
-                self._cost.got(tier.name, len(found), time.perf_counter() - started_s)
+                took_s = time.perf_counter() - started_s
+                self._cost.got(tier.name, len(found), took_s)
+                self._uses[tier].latencies.note(took_s)
                 return depth, found
         return 0, None
 
@@ -245,6 +260,25 @@ class Tiers(Tier):
                 if entry.key not in seen:
                     seen.add(entry.key)
                     yield entry
+
+    def states(self) -> list[TierState]:
+        """Tier by tier; what was asked of each since this began."""
+        return [state for tier in self.tiers for state in self._states_of(tier)]
+
+    def _states_of(self, tier: Tier) -> list[TierState]:
+        first, *others = tier.states()
+        use, held_off = self._uses[tier], self.open_breakers()
+        median_s, p99_s = use.latencies.median_and_p99()
+        if first.median_s is None:
+            first = replace(first, median_s=median_s, p99_s=p99_s)
+        first = replace(
+            first,
+            reads_held_off=first.reads_held_off or held_off[tier.name, "read"],
+            writes_held_off=first.writes_held_off or held_off[tier.name, "write"],
+            chunks_asked=use.chunks_asked,
+            chunks_held=use.chunks_held,
+        )
+        return [first, *others]
 
     @property
     def spared(self) -> Iterable[ChunkKey]:

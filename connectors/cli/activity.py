@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from connectors.cli.directory import open_reader
+from connectors.cli.place import open_reader
 from connectors.inspection.prefixes import Prefix, hottest, model_in
 from kvstore import ChunkKey, ChunkTree, Entry, Tier
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from connectors.cli.running_service import connection_to, settings_with
 from connectors.proxy.schemas import AnswerBody, AnswerPage, CategoryLine, CategoryList, DropAnswer
-from connectors.settings import load_settings
 from connectors.sidecar_connection import Answer, Connection, text_of
 from kvstore import InvalidRequest
 
@@ -28,7 +28,7 @@ class Found:
 @contextmanager
 def answer_service(url: str | None, token: str | None) -> Iterator[AnswerService]:
     """The one at `url`, else at sidecar.url, else the one that serves this user's settings on its Unix socket."""
-    connection = _connection(url, token)
+    connection = connection_to(settings_with(url, token).sidecar, _PATIENCE_S)
     with asyncio.Runner() as runner:
         try:
             yield AnswerService(connection, runner)
@@ -84,12 +84,3 @@ class AnswerService:
         """None from a service that has no cache."""
         async with self._connection.call(method, path, query, absent=("no-cache",)) as response:
             return None if response is None else self._connection.shaped(answer, await text_of(response))
-
-
-def _connection(url: str | None, token: str | None) -> Connection:
-    """With the token. The admin's, of these settings, goes to the service of these settings alone."""
-    given = {"sidecar.url": url, "sidecar.token": token}
-    sidecar = load_settings(overrides={name: value for name, value in given.items() if value is not None}).sidecar
-    if sidecar.url:
-        return Connection(sidecar.url, sidecar.token, _PATIENCE_S)
-    return Connection(f"unix:{sidecar.socket}", sidecar.token or sidecar.admin_token, _PATIENCE_S)

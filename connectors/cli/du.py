@@ -11,12 +11,12 @@ import typer
 
 from codec.spec import DTYPE_BYTES
 from connectors.byte_size import format_bytes
-from connectors.cli.directory import open_reader, store_path
-from connectors.cli.options import JsonOption, StoreOption
+from connectors.cli.options import JsonOption, PlaceOption
 from connectors.cli.output import print_json, print_line, print_table, progress
+from connectors.cli.place import open_reader, place_of
 from connectors.inspection.holdings import Held, read_held
 from connectors.settings import load_settings
-from kvstore import DiskReader
+from kvstore import DiskReader, Tier
 
 
 class By(StrEnum):
@@ -58,7 +58,7 @@ def du(
     by: Annotated[
         list[By] | None, typer.Option(help="Add up by this; may be repeated. [default: model, codec]")
     ] = None,
-    store: StoreOption = None,
+    store: PlaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show what the store takes: bytes by model and codec, or tenant, per token against bfloat16, and on disk.
@@ -70,11 +70,12 @@ def du(
     Example: kvstore du --by tenant --by model
     """
     names = by or [By.MODEL, By.CODEC]
-    path = store_path(store)
+    place = place_of(store)
     budget_bytes = load_settings().disk.capacity_bytes if store is None else None
-    with open_reader(path) as reader:
+    with open_reader(place) as reader:
         usage = _usage(_headers(reader, as_json), names)
-        file_bytes, profiles, profile_bytes = reader.file_bytes, reader.profiles(), reader.profile_bytes
+        profiles, profile_bytes = reader.profiles(), reader.profile_bytes
+        file_bytes = reader.file_bytes if isinstance(reader, DiskReader) else None
     frame_bytes = sum(used.size_bytes for used in usage.values())
     if as_json:
         print_json(
@@ -92,10 +93,9 @@ def du(
         columns = [*names, "chunks>", "tokens>", "size>", "per token>", "of bf16>"]
         print_table(columns, [_row(group, used) for group, used in usage.items()])
     budget = "" if budget_bytes is None else f" of a budget of {format_bytes(budget_bytes)}"
-    print_line(
-        f"{path}: frames of {format_bytes(frame_bytes)}{budget}{_of_profiles(len(profiles), profile_bytes)}, "
-        f"in files of {format_bytes(file_bytes)}."
-    )
+    in_files = "" if file_bytes is None else f", in files of {format_bytes(file_bytes)}"
+    of_profiles = _of_profiles(len(profiles), profile_bytes)
+    print_line(f"{place}: frames of {format_bytes(frame_bytes)}{budget}{of_profiles}{in_files}.")
 
 
 def _of_profiles(number: int, size_bytes: int) -> str:
@@ -103,7 +103,7 @@ def _of_profiles(number: int, size_bytes: int) -> str:
     return f", {number} profile{plural} of {format_bytes(size_bytes)}" if number else ""
 
 
-def _headers(reader: DiskReader, hidden: bool) -> Iterable[Held]:
+def _headers(reader: Tier, hidden: bool) -> Iterable[Held]:
     entries = list(reader.entries())
     with progress(hidden) as bar:
         for entry in bar.track(entries, description="reading headers"):

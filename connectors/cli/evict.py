@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import sys
 import time
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from connectors.byte_size import format_bytes
-from connectors.cli.directory import open_reader, open_writer, store_path
 from connectors.cli.options import (
     JsonOption,
     ModelOption,
     OlderThanOption,
+    PlaceOption,
     PrefixOption,
-    StoreOption,
     TenantOption,
     UnusedForOption,
 )
 from connectors.cli.output import print_json, print_line, progress, tracked
+from connectors.cli.place import Place, open_reader, open_writer, place_of
 from connectors.counted import counted
 from connectors.inspection.choice import Choice, chosen
 from kvstore import ChunkKey, ChunkTree, Entry, InvalidRequest
@@ -38,13 +37,13 @@ def evict(
     pinned: Annotated[bool, typer.Option("--pinned", help="Pinned chunks too; without it they stay.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    store: StoreOption = None,
+    store: PlaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Delete the chunks that fit every filter given, and all that lies behind them, which nobody could reach.
 
     Asks first on a terminal. Pinned chunks stay, and those before them; --pinned takes them too. No other
-    process may be writing the store. An interrupted run leaves no chunk without its prefix.
+    process may be writing a directory. An interrupted run leaves no chunk without its prefix.
 
     Example: kvstore evict --tenant acme --unused-for 7d --dry-run
     """
@@ -53,19 +52,19 @@ def evict(
         raise InvalidRequest(
             "evict needs a filter: --tenant, --model, --prefix, --unused-for or --older-than; or --all for everything"
         )
-    path = store_path(store)
-    with open_reader(path) as reader:
+    place = place_of(store)
+    with open_reader(place) as reader:
         tree = ChunkTree(reader.entries())
         selected = chosen(reader, tree, choice, time.time(), tracked("reading headers", as_json))
     doomed = _doomed(tree, selected, pinned)
-    go = not dry_run and bool(doomed) and (yes or _confirmed(path, doomed))
+    go = not dry_run and bool(doomed) and (yes or _confirmed(place, doomed))
     if go:
-        doomed = _delete(path, selected, pinned, hidden=as_json)
+        doomed = _delete(place, selected, pinned, hidden=as_json)
     if as_json:
         print_json({"chunks": len(doomed), "size_bytes": _bytes_of(doomed), "deleted": go})
     else:
         done = "deleted" if go else "would be deleted" if dry_run else "fit, nothing is deleted"
-        print_line(f"{path}: {_told(doomed)}: {done}.")
+        print_line(f"{place}: {_told(doomed)}: {done}.")
 
 
 def _doomed(tree: ChunkTree, selected: set[ChunkKey], pinned: bool) -> list[Entry]:
@@ -74,9 +73,9 @@ def _doomed(tree: ChunkTree, selected: set[ChunkKey], pinned: bool) -> list[Entr
     return list(tree.prefix_first(tree.deletable(selected, keep)))[::-1]
 
 
-def _delete(path: Path, selected: set[ChunkKey], pinned: bool, hidden: bool) -> list[Entry]:
+def _delete(place: Place, selected: set[ChunkKey], pinned: bool, hidden: bool) -> list[Entry]:
     """Deletes what is there of the selected chunks now that nobody else writes; returns what that was."""
-    with open_writer(path) as writer, progress(hidden) as bar:
+    with open_writer(place) as writer, progress(hidden) as bar:
         doomed = _doomed(ChunkTree(writer.entries()), selected, pinned)
         task = bar.add_task("deleting", total=len(doomed))
         for start in range(0, len(doomed), _TOGETHER):
@@ -85,9 +84,9 @@ def _delete(path: Path, selected: set[ChunkKey], pinned: bool, hidden: bool) -> 
     return doomed
 
 
-def _confirmed(path: Path, doomed: list[Entry]) -> bool:
+def _confirmed(place: Place, doomed: list[Entry]) -> bool:
     """Only a terminal is asked; a program that got here meant it."""
-    return not _is_terminal() or typer.confirm(f"Delete {_told(doomed)} of {path}?", err=True)
+    return not _is_terminal() or typer.confirm(f"Delete {_told(doomed)} of {place}?", err=True)
 
 
 def _is_terminal() -> bool:

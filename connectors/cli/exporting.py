@@ -10,17 +10,17 @@ import typer
 
 from connectors.archives.exporting import Exported, export_chunks
 from connectors.byte_size import format_bytes
-from connectors.cli.directory import open_reader, store_path
 from connectors.cli.options import (
     JsonOption,
     ModelOption,
     OlderThanOption,
+    PlaceOption,
     PrefixOption,
-    StoreOption,
     TenantOption,
     UnusedForOption,
 )
 from connectors.cli.output import print_json, print_line, tracked
+from connectors.cli.place import open_reader, place_of
 from connectors.counted import counted
 from connectors.inspection.choice import Choice, chosen
 from kvstore import ChunkTree
@@ -34,7 +34,7 @@ def export(
     prefix: PrefixOption = None,
     unused_for: UnusedForOption = None,
     older_than: OlderThanOption = None,
-    store: StoreOption = None,
+    store: PlaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write the chunks that fit every filter given (by default all), and those before them, to one file.
@@ -46,7 +46,7 @@ def export(
     Example: kvstore export acme.kv.zip --tenant acme
     """
     choice, exported = Choice(tenant, model, prefix, unused_for, older_than), Exported()
-    with open_reader(store_path(store)) as reader:
+    with open_reader(place_of(store)) as reader:
         tree = ChunkTree(reader.entries())
         keys = chosen(reader, tree, choice, time.time(), tracked("reading headers", as_json))
         entries = tracked("exporting", as_json)(list(tree.prefix_first(tree.with_all_before(keys))))

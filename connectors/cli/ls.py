@@ -10,16 +10,16 @@ from typing import Annotated
 import typer
 
 from connectors.byte_size import format_bytes
-from connectors.cli.directory import open_reader, store_path
-from connectors.cli.options import JsonOption, ModelOption, StoreOption, TenantOption
+from connectors.cli.options import JsonOption, ModelOption, PlaceOption, TenantOption
 from connectors.cli.output import format_age, print_json, print_line, print_table
+from connectors.cli.place import open_reader, place_of
 from connectors.inspection.holdings import Held
 from connectors.inspection.listing import SortBy, listed, listed_as_json
 from kvstore import EntryFilter
 
 
 def ls(
-    store: StoreOption = None,
+    store: PlaceOption = None,
     model: ModelOption = None,
     tenant: TenantOption = None,
     sort: Annotated[SortBy, typer.Option(help="The newest, largest, most or last used first.")] = SortBy.AGE,
@@ -34,8 +34,8 @@ def ls(
 
     Example: kvstore ls --model SmolLM2 --sort hits --limit 10
     """
-    path = store_path(store)
-    with open_reader(path) as reader:
+    place = place_of(store)
+    with open_reader(place) as reader:
         of_model = listed(reader, sort, EntryFilter(tenant).selects, lambda held: (model or "") in held.model)
         chunks = list(islice(of_model, limit))
     if as_json:
@@ -46,7 +46,7 @@ def ls(
         print_table(columns, [_row(chunk, now_s) for chunk in chunks])
     else:
         of = f" of {model}" * (model is not None) + f" for tenant {tenant!r}" * (tenant is not None)
-        print_line(f"The store in {path} holds no chunks{of}.")
+        print_line(f"The store in {place} holds no chunks{of}.")
 
 
 def _row(chunk: Held, now_s: float) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from connectors.cli.ls import ls
 from connectors.cli.pin import pin, unpin
 from connectors.cli.serve import serve
 from connectors.cli.show import show
+from connectors.cli.tiers import tiers
 from connectors.cli.top import top
 from connectors.cli.verify import verify
 from connectors.cli.warm import warm
@@ -50,12 +51,14 @@ app = typer.Typer(
         "Everything works offline on a store directory, but for `answers`, which asks a running service. "
         "Looking works while an engine is writing it too; "
         "`evict`, `pin`, `unpin`, `import` and `verify --repair` need it to stop. "
-        "Which directory: --store, else store.path of the settings (see `kvstore config`)."
+        "Which directory: --store, else store.path of the settings (see `kvstore config`). "
+        "Most commands take the URL of a store on other machines there as well, whoever writes it."
     ),
 )
 app.command("demo")(demo)
 app.command("serve")(serve)
 app.command("config")(config)
+app.command("tiers")(tiers)
 app.command("ls")(ls)
 app.command("show")(show)
 app.command("du")(du)

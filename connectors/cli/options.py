@@ -7,9 +7,32 @@ from typing import Annotated
 
 import typer
 
+from kvstore import InvalidRequest
+
+
+def _directory(store: str) -> Path:
+    if "://" in store:
+        raise InvalidRequest("this command works on a directory: --store takes no URL here")
+    return Path(store)
+
+
 StoreOption = Annotated[
     Path | None,
-    typer.Option("--store", metavar="DIR", help="The store's directory. Without it: store.path of the settings."),
+    typer.Option(
+        "--store",
+        metavar="DIR",
+        parser=_directory,
+        help="The store's directory. Without it: store.path of the settings.",
+    ),
+]
+PlaceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        metavar="DIR|URL",
+        help="The store's directory, or the URL of one on other machines; remote: is remote.url of the settings, and "
+        "replica: its replica. Without it: store.path of the settings.",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs, and nothing else.")]
 LanguageModelOption = Annotated[

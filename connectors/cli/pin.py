@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from connectors.byte_size import format_bytes
-from connectors.cli.directory import open_reader, open_writer, store_path
 from connectors.cli.options import EXACT_KEY, JsonOption, StoreOption
 from connectors.cli.output import print_json, print_line
+from connectors.cli.place import open_reader, open_writer, store_path
 from connectors.counted import counted
 from connectors.inspection.holdings import find_entry
 from kvstore import ChunkKey, ChunkTree, InvalidRequest, Tier

@@ -12,9 +12,9 @@ import typer
 
 from codec import FrameHeader, LayerGroup
 from connectors.byte_size import format_bytes
-from connectors.cli.directory import open_reader, store_path
-from connectors.cli.options import EXACT_KEY, JsonOption, StoreOption
+from connectors.cli.options import EXACT_KEY, JsonOption, PlaceOption
 from connectors.cli.output import print_fields, print_json, print_table
+from connectors.cli.place import open_reader, place_of
 from connectors.inspection.chunk import Chunk, chunk_as_json, look_at, raw_bytes
 from connectors.inspection.holdings import quality_of
 from kvstore import ChunkTree
@@ -24,7 +24,7 @@ _SHOWN = 4  # how many of the chunks behind it are named
 
 def show(
     key: Annotated[str, typer.Argument(metavar="KEY", help=EXACT_KEY)],
-    store: StoreOption = None,
+    store: PlaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show one chunk: its frame's header, spec and sections, its size against the raw KV, its use, its neighbours.
@@ -33,10 +33,10 @@ def show(
 
     Example: kvstore show 3f9a0c12
     """
-    path = store_path(store)
-    with open_reader(path) as reader:
+    place = place_of(store)
+    with open_reader(place) as reader:
         chunk = look_at(reader, ChunkTree(reader.entries()), key)
-    lives_in = f"{reader.name} {path}"
+    lives_in = f"{reader.name} {place}"
     if as_json:
         print_json(chunk_as_json(chunk, lives_in))
     else:

@@ -23,9 +23,9 @@ from rich.text import Text
 
 from connectors.byte_size import format_bytes
 from connectors.cli.activity import Look, Watcher
-from connectors.cli.directory import store_path
 from connectors.cli.options import StoreOption
 from connectors.cli.output import plain_console, table_of
+from connectors.cli.place import store_path
 from connectors.counted import counted
 from connectors.settings import load_settings
 

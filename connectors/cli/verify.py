@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from codec import Lossless
 from connectors.byte_size import format_bytes
-from connectors.cli.directory import open_reader, open_writer, store_path
-from connectors.cli.options import JsonOption, StoreOption
+from connectors.cli.options import JsonOption, PlaceOption
 from connectors.cli.output import print_json, print_line, print_table, progress
+from connectors.cli.place import Place, open_reader, open_writer, place_of
 from connectors.inspection.holdings import profile_problem
-from kvstore import Checked, DiskReader, DiskTier, KVStore
+from connectors.remote.remote_tier import RemoteTier
+from kvstore import Checked, ChunkKey, DiskReader, KVStore
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,10 @@ class _Verdict:
 
 
 def verify(
-    store: StoreOption = None,
-    repair: Annotated[bool, typer.Option("--repair", help="Drop what is damaged. No other process may write.")] = False,
+    store: PlaceOption = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Drop what is damaged. No other process may write a directory.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Verify every frame and profile held, and the index against them. The exit code is 1 when one is damaged.
@@ -54,31 +56,35 @@ def verify(
     --repair it is dropped now. What was dropped earlier, and why, is listed at the end. Frames whose
     profile is damaged or not there are whole, and of use only to who has that profile elsewhere.
 
+    Of a remote store every value is read: `torn` ones lack bytes or have other ones, `wrong` ones are another
+    chunk's, `foreign` ones none of ours. Nothing is deleted there without --repair.
+
     Example: kvstore verify --repair
     """
-    path = store_path(store)
-    with open_reader(path) as reader:
+    place = place_of(store)
+    with open_reader(place) as reader:
         quarantined = reader.quarantined()
         if not repair:
             verdict = _check(reader, False, as_json)
     if repair:
-        with open_writer(path) as writer:
+        with open_writer(place) as writer:
             verdict = _check(writer, True, as_json)
             for fingerprint in verdict.profiles.damaged:
                 writer.drop_profile(fingerprint)
     if as_json:
         print_json(_as_json(verdict, repair, quarantined))
     else:
-        _print(path, verdict, repair, quarantined)
+        _print(place, verdict, repair, quarantined)
     if verdict.damaged or verdict.profiles.damaged:
         raise typer.Exit(1)
 
 
-def _check(tier: DiskReader | DiskTier, repair: bool, hidden: bool) -> _Verdict:
+def _check(tier: DiskReader | RemoteTier, repair: bool, hidden: bool) -> _Verdict:
     """What `KVStore.check` says of every frame, and what is wrong with the profiles."""
     whole, whole_bytes, unreachable = 0, 0, 0
     damaged: list[Checked] = []
     needed: dict[str, None] = {}  # fingerprints, in the order they are met
+    before = tier.quarantined().keys()
     with progress(hidden) as bar:
         task = bar.add_task("verifying", total=tier.size_bytes)
         for checked in KVStore([tier], Lossless()).check(repair):
@@ -90,11 +96,19 @@ def _check(tier: DiskReader | DiskTier, repair: bool, hidden: bool) -> _Verdict:
                 if checked.profile:
                     needed[checked.profile] = None
             bar.advance(task, checked.size_bytes)
+    met = before | {str(bad.key) for bad in damaged}
+    damaged += [  # damaged where they say what they are, so that nothing lists them
+        Checked(ChunkKey.from_hex(key), 0, str(note["reason"]), tier.name)
+        for key, note in tier.quarantined().items()
+        if key not in met
+    ]
     return _Verdict(whole, whole_bytes, unreachable, damaged, _check_profiles(tier, needed))
 
 
-def _check_profiles(tier: DiskReader | DiskTier, needed: Iterable[str]) -> _Profiles:
+def _check_profiles(tier: DiskReader | RemoteTier, needed: Iterable[str]) -> _Profiles:
     problems = {fingerprint: profile_problem(tier, fingerprint) for fingerprint in tier.profiles()}
+    if isinstance(tier, RemoteTier):
+        problems |= tier.rejected_profiles()
     damaged = {fingerprint: problem for fingerprint, problem in problems.items() if problem}
     absent = [fingerprint for fingerprint in needed if fingerprint not in problems]
     return _Profiles(len(problems) - len(damaged), damaged, absent)
@@ -103,8 +117,8 @@ def _check_profiles(tier: DiskReader | DiskTier, needed: Iterable[str]) -> _Prof
 Quarantined = dict[str, dict[str, str | float]]
 
 
-def _print(path: Path, verdict: _Verdict, repair: bool, quarantined: Quarantined) -> None:
-    print_line(f"{path}: {verdict.whole} frames of {format_bytes(verdict.whole_bytes)} are whole.")
+def _print(place: Place, verdict: _Verdict, repair: bool, quarantined: Quarantined) -> None:
+    print_line(f"{place}: {verdict.whole} frames of {format_bytes(verdict.whole_bytes)} are whole.")
     if verdict.damaged:
         done = "and are dropped" if repair else "and would be dropped by --repair"
         print_line(f"{len(verdict.damaged)} are damaged {done}:")

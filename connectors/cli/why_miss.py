@@ -9,16 +9,16 @@ from typing import Annotated
 
 import typer
 
-from connectors.cli.directory import open_reader, store_path
-from connectors.cli.options import JsonOption, StoreOption
+from connectors.cli.options import JsonOption, PlaceOption
 from connectors.cli.output import print_json, print_line, tracked
+from connectors.cli.place import open_reader, place_of
 from connectors.cli.prompt_file import read_prompt
 from connectors.inspection.holdings import find_held
 from connectors.inspection.key_difference import compare_keys, compare_prompt_with_key
 from connectors.inspection.miss import Answer, identities
 from connectors.inspection.prompt_difference import Prompt, compare_prompts
 from connectors.settings import load_settings
-from kvstore import ChunkTree, DiskReader, InvalidRequest, TierUnavailable
+from kvstore import ChunkTree, InvalidRequest, Tier, TierUnavailable
 
 _KEY = re.compile("[0-9a-fA-F]{8,64}", re.ASCII)
 
@@ -27,7 +27,7 @@ def why_miss(
     a: Annotated[str, typer.Argument(metavar="A", help="A key (8 digits or more), or the file of a prompt.")],
     b: Annotated[str, typer.Argument(metavar="B", help="What to compare it with: a key or a file.")],
     model: Annotated[str, typer.Option(metavar="DIR", help="Whose tokenizer reads prompts that are text.")] = "",
-    store: StoreOption = None,
+    store: PlaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say why the KV of one prompt is not reused for another: where they part, or what of their identity differs.
@@ -58,17 +58,17 @@ def _names_key(name: str) -> bool:
     raise InvalidRequest(f"{name!r} is no file, and no key either: a key is 8 to 64 hex digits")
 
 
-def _open(stack: ExitStack, store: Path | None, needed: bool) -> DiskReader | None:
+def _open(stack: ExitStack, store: str | None, needed: bool) -> Tier | None:
     """The store; two prompts can do without one, unless it was asked for."""
     try:
-        return stack.enter_context(open_reader(store_path(store)))
+        return stack.enter_context(open_reader(place_of(store)))
     except TierUnavailable:
         if needed or store is not None:
             raise
         return None
 
 
-def _answer(reader: DiskReader | None, names: tuple[str, str], prompts: list[Prompt | None], hidden: bool) -> Answer:
+def _answer(reader: Tier | None, names: tuple[str, str], prompts: list[Prompt | None], hidden: bool) -> Answer:
     tree = ChunkTree(() if reader is None else reader.entries())
     a, b = prompts
     if a is not None and b is not None:

@@ -16,15 +16,15 @@ from contextlib import suppress
 from typing import TypeVar
 
 from connectors.remote.byte_room import ByteRoom
-from connectors.remote.latencies import Latencies
 from connectors.remote.store import Health, RemoteStore
-from kvstore import Breaker, Metrics, TierUnavailable
+from kvstore import Breaker, Latencies, Metrics, TierState, TierUnavailable
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 WRITING = 10
 """How often the deadline a write may take."""
 _LONGEST_PAUSE_S, _LOOK_S = 8.0, 0.1
+_HEALTH_S = 2.0  # for an answer that takes no time, however patient others are
 
 
 class Endpoint:
@@ -119,9 +119,31 @@ class Endpoint:
 
     async def ask_health(self) -> Health:
         """Raises TierUnavailable when it does not answer."""
+        patience_s = min(self._deadline_s, _HEALTH_S)
         try:
-            async with asyncio.timeout(self._deadline_s):
+            async with asyncio.timeout(patience_s):
                 self.health = await self.store.health()
         except TimeoutError:
-            raise TierUnavailable(f"{self.store.url} did not answer within {self._deadline_s:.3f} s") from None
+            raise TierUnavailable(f"{self.store.url} did not answer within {patience_s:.3f} s") from None
         return self.health
+
+    async def state(self, name: str) -> TierState:
+        """Asks the store how it is."""
+        health, problem = Health(""), None
+        try:
+            health = await self.ask_health()
+        except TierUnavailable as error:
+            problem = str(error)
+        median_s, p99_s = self.latencies.median_and_p99()
+        return TierState(
+            name,
+            self.store.url,
+            size_bytes=health.used_bytes,
+            capacity_bytes=health.capacity_bytes,
+            chunks=health.num_values,
+            problem=problem,
+            reads_held_off=self.reading.is_open,
+            writes_held_off=self.writing.is_open,
+            median_s=median_s,
+            p99_s=p99_s,
+        )

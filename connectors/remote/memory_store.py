@@ -54,7 +54,8 @@ class MemoryStore(RemoteStore):
                 yield Listed(key, len(value))
 
     async def health(self) -> Health:
-        return Health("this process", sum(len(value) for value, _ in self._values.values()))
+        used_bytes = sum(len(value) for value, _ in self._values.values())
+        return Health("this process", used_bytes, num_values=len(self._values))
 
     async def aclose(self) -> None:
         return

@@ -1,11 +1,14 @@
-"""Reader: values out of a store, checked when they come. What is wrong is deleted there, counted, and a miss."""
+"""Reader: values out of a store, checked when they come. What is wrong is a miss, counted, and deleted there."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import takewhile
 
 from connectors.remote.replicated import Replicated
@@ -15,13 +18,25 @@ from kvstore import CorruptFrame, Metrics, TierUnavailable
 
 _log = logging.getLogger(__name__)
 _PAGE = 256  # headers of a listing that are asked for at once
+_REMEMBERED = 1 << 14  # values that were wrong
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """Why a value was, and when in Unix seconds."""
+
+    reason: str
+    at_s: float
 
 
 class Reader:
     """Of one event loop. Everything raises TierUnavailable where the store, and its replica, are."""
 
-    def __init__(self, stores: Replicated, metrics: Metrics) -> None:
-        self._stores, self._metrics = stores, metrics
+    def __init__(self, stores: Replicated, metrics: Metrics, deletes: bool = True) -> None:
+        """Unless it `deletes`, what is wrong stays where it is."""
+        self._stores, self._metrics, self._deletes = stores, metrics, deletes
+        self.rejected: OrderedDict[str, Rejected] = OrderedDict()
+        """The values that were wrong lately, by name, until one comes that is whole."""
         self._removing = set[asyncio.Task[None]]()
         self.gets = self.hits = self.read_bytes = 0
 
@@ -73,15 +88,33 @@ class Reader:
         try:
             value = check(found, name)
         except CorruptFrame as error:
-            self._metrics.count("remote_rejected")
-            _log.warning("%s of %s is deleted there: %s", name, self._stores.first.store.url, error)
+            self._reject(name, error)
         else:
+            if check is whole:
+                self.rejected.pop(name, None)
             if not value.has_expired:
                 return value
-        removing = asyncio.create_task(self._remove(name))
-        self._removing.add(removing)
-        removing.add_done_callback(self._removing.discard)
+        if self._deletes:
+            removing = asyncio.create_task(self._remove(name))
+            self._removing.add(removing)
+            removing.add_done_callback(self._removing.discard)
         return None
+
+    def _reject(self, name: str, error: CorruptFrame) -> None:
+        self._metrics.count("remote_rejected")
+        self.rejected[name] = Rejected(str(error), time.time())
+        if len(self.rejected) > _REMEMBERED:
+            self.rejected.popitem(last=False)
+        outcome = "is deleted there" if self._deletes else "is of no use"
+        _log.warning("%s of %s %s: %s", name, self._stores.first.store.url, outcome, error)
+
+    @property
+    def is_deleting(self) -> bool:
+        return bool(self._removing)
+
+    async def settle(self) -> None:
+        """Waits until what is being deleted is."""
+        await asyncio.gather(*self._removing)
 
     async def _remove(self, name: str) -> None:
         with suppress(TierUnavailable):

@@ -27,7 +27,7 @@ class RedisStore(RemoteStore):
     def __init__(self, address: RedisAddress, timeout_s: float) -> None:
         self.url, self._start = address.shown, f"{address.namespace}:"
         self._redis, self._cluster = address.client(timeout_s, _CONNECTIONS), address.cluster
-        self._timeout_s = timeout_s
+        self._timeout_s, self._db = timeout_s, f"db{address.db}"
         self._failed, self._nodes_known, self._asking = False, not address.cluster, asyncio.Lock()
         self._free = asyncio.Semaphore(_CONNECTIONS)
         self._rooms: list[bytearray] = []
@@ -97,7 +97,7 @@ class RedisStore(RemoteStore):
         nodes = [found] if "redis_version" in found else list(found.values())
         version = nodes[0].get("valkey_version") or nodes[0]["redis_version"]
         used, most = (sum(node[name] for node in nodes) for name in ("used_memory", "maxmemory"))
-        return Health(str(version), used, most or None)
+        return Health(str(version), used, most or None, sum(node.get(self._db, {}).get("keys", 0) for node in nodes))
 
     async def aclose(self) -> None:
         await self._redis.aclose()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import math
@@ -10,19 +11,19 @@ import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ParamSpec, TypeVar
 
 from connectors.loop_thread import LoopThread
 from connectors.read_ahead import PromptOrder, Recent
 from connectors.remote.endpoint import WRITING, Endpoint
 from connectors.remote.patience import Patience, Prompts
-from connectors.remote.reader import Reader
+from connectors.remote.reader import Reader, Rejected
 from connectors.remote.replicated import Replicated
 from connectors.remote.store import Health, RemoteStore
 from connectors.remote.value import FRAMES, HEADER_BYTES, PROFILES, Value, key_of, name_of, parts_of
 from connectors.remote.write_queue import Write, WriteQueue
-from kvstore import ChunkKey, Entry, InvalidRequest, Metrics, Terms, Tier, TierUnavailable
+from kvstore import ChunkKey, Entry, InvalidRequest, Metrics, Terms, Tier, TierState, TierUnavailable
 from kvstore.tier import NO_TERMS, Frame
 
 P = ParamSpec("P")
@@ -87,12 +88,12 @@ class RemoteTier(Tier):
         for `ttl_s` at most.
 
         `chunk_s` is how long computing a chunk is expected to take, 0 where that is not known. Unless it `writes`,
-        every put is declined.
+        every put is declined, and what is wrong there is not deleted.
         """
         self._metrics, self._writes, self._store = metrics or Metrics(), writes, store
         self._first = Endpoint(store, self._metrics, deadline_s, in_flight_bytes)
         self._replica = None if replica is None else Endpoint(replica, self._metrics, deadline_s, in_flight_bytes)
-        self._reader = Reader(Replicated(self._first, self._replica, self._metrics), self._metrics)
+        self._reader = Reader(Replicated(self._first, self._replica, self._metrics), self._metrics, writes)
         self._queue = WriteQueue(self._first, self._metrics, queue_bytes)
         self._loop = LoopThread(store.url)
         self._ttl_s = ttl_s
@@ -241,11 +242,38 @@ class RemoteTier(Tier):
     def size_bytes(self) -> int:
         """Bytes of all frames; the server is asked to list them all, though not again within some seconds."""
         if self._summed is None or time.monotonic() - self._summed[0] > _SIZE_KEPT_S:
-            self._summed = time.monotonic(), self._now(self._sum)
+            self._summed = time.monotonic(), self._now(self._sum, FRAMES)
         return self._summed[1]
 
-    async def _sum(self) -> int:
-        return sum([each.size_bytes - HEADER_BYTES async for each in self._store.listed(FRAMES) if key_of(each.key)])
+    async def _sum(self, start: str) -> int:
+        return sum([each.size_bytes - HEADER_BYTES async for each in self._store.listed(start) if key_of(each.key)])
+
+    def states(self) -> list[TierState]:
+        """As `Tier.states`: of its store, then of the replica. Both are asked how they are."""
+        try:
+            return self._now(self._states)
+        except TierUnavailable as error:
+            return [TierState(self.name, self._store.url, problem=str(error))]
+
+    async def _states(self) -> list[TierState]:
+        replicas = [] if self._replica is None else [self._replica.state("replica")]
+        return await asyncio.gather(self._first.state(self.name), *replicas)
+
+    def rejection(self, key: ChunkKey) -> str | None:
+        rejected = self._reader.rejected.get(name_of(key))
+        return None if rejected is None else rejected.reason
+
+    def quarantined(self) -> dict[str, dict[str, str | float]]:
+        """Of the frames that this process found wrong, the last ones."""
+        return {key: asdict(rejected) for key, rejected in self._rejected(FRAMES).items()}
+
+    def rejected_profiles(self) -> dict[str, str]:
+        """By fingerprint, why this process found them wrong."""
+        return {fingerprint: rejected.reason for fingerprint, rejected in self._rejected(PROFILES).items()}
+
+    def _rejected(self, start: str) -> dict[str, Rejected]:
+        rejected = self._reader.rejected.copy().items()
+        return {name.removeprefix(start): each for name, each in rejected if name.startswith(start)}
 
     def keep_profile(self, fingerprint: str, content: bytes) -> bool:
         """Whether it is there when this returns."""
@@ -265,6 +293,14 @@ class RemoteTier(Tier):
     def profiles(self) -> list[str]:
         newest_first = sorted(self._now(self._listed, PROFILES), key=lambda each: each.saved_at_s, reverse=True)
         return [str(each.key) for each in newest_first]
+
+    def drop_profile(self, fingerprint: str) -> None:
+        self._now(self._store.delete, [PROFILES + fingerprint])
+
+    @property
+    def profile_bytes(self) -> int:
+        """Bytes of all profiles held; the server is asked to list them."""
+        return self._now(self._sum, PROFILES)
 
     def status(self) -> RemoteStatus:
         """Asks the server how it is."""
@@ -294,10 +330,13 @@ class RemoteTier(Tier):
         self._summed = None
 
     def close(self) -> None:
-        """What waits to be written is, for a few seconds."""
+        """What waits to be written is, for a few seconds, and what is being deleted there."""
         if self._queue.waiting_bytes and not self._first.writing.is_open:
             with suppress(TierUnavailable):
                 self.flush(_LAST_WRITES_S)
+        if self._reader.is_deleting:
+            with suppress(TierUnavailable):
+                self._loop.result(self._loop.begin(self._reader.settle), _LAST_WRITES_S)
         self._loop.close(self._aclose)
 
     async def _aclose(self) -> None:

@@ -29,6 +29,8 @@ class Health:
     version: str
     used_bytes: int | None = None
     capacity_bytes: int | None = None
+    num_values: int | None = None
+    """In all namespaces together."""
 
 
 @dataclass(frozen=True)

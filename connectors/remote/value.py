@@ -68,9 +68,9 @@ def begun(value: Buffer, name: str) -> Value:
     view = memoryview(value).cast("B").toreadonly()
     header = unpack_header(view, HEADER_BYTES)
     if header is None:
-        raise CorruptFrame("what is stored there is none of this project's records")
+        raise CorruptFrame("foreign: what is stored there is none of this project's records")
     if header.key != key_of(name):
-        raise CorruptFrame(f"what is stored there belongs to {header.key}")
+        raise CorruptFrame(f"wrong: what is stored there belongs to {header.key}")
     return Value(header, view[HEADER_BYTES:])
 
 
@@ -78,5 +78,5 @@ def whole(value: Buffer, name: str) -> Value:
     """As `begun`, of all of it; every byte is checked."""
     found = begun(value, name)
     if len(found.content) != found.header.size_bytes or checksum(found.content) != found.header.payload_xxh3:
-        raise CorruptFrame(f"of its {found.header.size_bytes} bytes some are missing or changed")
+        raise CorruptFrame(f"torn: of its {found.header.size_bytes} bytes some are missing or changed")
     return found

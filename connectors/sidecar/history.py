@@ -10,14 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from connectors.sidecar.service import Service
-from kvstore import Tier, TierUnavailable
 
 EVERY_S, _MOST_SAMPLES = 5.0, 720
 
 
 @dataclass(frozen=True)
 class Sample:
-    """At one moment, in Unix seconds. The size of a tier that is not available is None."""
+    """At one moment, in Unix seconds. The size of a tier is None where it is not known."""
 
     at_s: float
     tiers: Mapping[str, int | None]
@@ -34,7 +33,7 @@ class History:
 
     def sample(self) -> None:
         """Takes one now."""
-        tiers = {tier.name: size_of(tier) for tier in self._service.tiers.tiers}
+        tiers = {state.name: state.size_bytes for state in self._service.tiers.states()}
         counters, waiting_bytes = self._service.metrics.snapshot(), self._service.behind.waiting_bytes
         self._samples.append(Sample(self._clock(), tiers, waiting_bytes, counters))
 
@@ -59,11 +58,3 @@ class History:
         finally:
             ended.set()
             thread.join()
-
-
-def size_of(tier: Tier) -> int | None:
-    """Bytes held; None when the tier is not available."""
-    try:
-        return tier.size_bytes
-    except TierUnavailable:
-        return None

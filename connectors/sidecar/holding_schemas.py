@@ -101,11 +101,22 @@ class QuarantinedChunk(BaseModel):
 
 
 class TierBody(BaseModel):
+    """How a tier does, or the replica behind a remote one. Null is what is not known."""
+
     name: str
-    size_bytes: int = Field(description="Of the frames held; 0 where the tier is not available.")
-    capacity_bytes: int | None = Field(description="Null where it is not known.")
+    place: str | None = Field(description="A directory, or a URL without secrets; null: memory of the process.")
+    size_bytes: int | None = Field(description="Of the frames held; of a server, of all that it holds.")
+    capacity_bytes: int | None
+    chunks: int | None = Field(description="Held; of a server, all its values.")
     durable: bool
     available: bool
+    problem: str | None = Field(description="Why it is not available.")
+    reads_held_off: bool = Field(description="Its breaker is open: it is not asked for a while.")
+    writes_held_off: bool
+    chunks_asked: int | None = Field(description="Of prompts that were looked up: those that no faster tier held.")
+    chunks_held: int | None = Field(description="How many of these it did.")
+    median_s: float | None = Field(description="That a frame took to come, of the last ones.")
+    p99_s: float | None
 
 
 class HistoryBody(BaseModel):

@@ -5,7 +5,8 @@ Nothing here walks over what is held, and no label is a tenant, a key or anythin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import attrgetter
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -13,11 +14,23 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 
 from connectors.proxy.front import ANSWERED
 from connectors.sidecar.context import Context
-from connectors.sidecar.history import size_of
 from connectors.sidecar.reports import RUNGS
+from kvstore import TierState
 from kvstore.metrics import NAMES
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+_Family = type[GaugeMetricFamily] | type[CounterMetricFamily]
+_OF_TIER: Sequence[tuple[_Family, str, str, Callable[[TierState], float | None]]] = (
+    (GaugeMetricFamily, "up", "1 while a tier answers", lambda tier: tier.problem is None),
+    (GaugeMetricFamily, "bytes", "bytes of the frames that a tier holds", attrgetter("size_bytes")),
+    (GaugeMetricFamily, "capacity_bytes", "bytes of frames a tier may hold", attrgetter("capacity_bytes")),
+    (GaugeMetricFamily, "chunks", "chunks that a tier holds", attrgetter("chunks")),
+    (CounterMetricFamily, "chunks_asked", "chunks looked up that no faster tier held", attrgetter("chunks_asked")),
+    (CounterMetricFamily, "chunks_held", "chunks looked up that this tier held", attrgetter("chunks_held")),
+)
+"""What is said of each tier, where it is known."""
 
 
 class Instruments:
@@ -88,22 +101,30 @@ class _Counted:
     def _of_tiers(self) -> Iterator[Metric]:
         tiers, given = self._context.service.tiers, self._context.service.given
         hits = CounterMetricFamily("kvstore_tier_frames_given", "frames the sidecar gave from a tier", labels=["tier"])
-        held = GaugeMetricFamily("kvstore_tier_bytes", "bytes of the frames that a tier holds", labels=["tier"])
-        room = GaugeMetricFamily("kvstore_tier_capacity_bytes", "bytes of frames a tier may hold", labels=["tier"])
-        for tier in tiers.tiers:
-            hits.add_metric([tier.name], given[tier.name])
-            if (size_bytes := size_of(tier)) is not None:
-                held.add_metric([tier.name], size_bytes)
-            if tier.capacity_bytes is not None:
-                room.add_metric([tier.name], tier.capacity_bytes)
+        for name, number in given.items():
+            hits.add_metric([name], number)
         breakers = GaugeMetricFamily(
             "kvstore_breaker_open",
             "1 while a tier that failed is not asked to read, or to write",
             labels=["tier", "verb"],
         )
-        for (name, verb), is_open in tiers.open_breakers().items():
-            breakers.add_metric([name, verb], is_open)
-        yield from (hits, held, room, breakers)
+        seconds = GaugeMetricFamily(
+            "kvstore_tier_seconds", "that the last frames took to come from a tier", labels=["tier", "quantile"]
+        )
+        states = tiers.states()
+        for state in states:
+            breakers.add_metric([state.name, "read"], state.reads_held_off)
+            breakers.add_metric([state.name, "write"], state.writes_held_off)
+            if state.median_s is not None and state.p99_s is not None:
+                seconds.add_metric([state.name, "0.5"], state.median_s)
+                seconds.add_metric([state.name, "0.99"], state.p99_s)
+        yield from (hits, breakers, seconds)
+        for kind, name, meaning, value_of in _OF_TIER:
+            family = kind(f"kvstore_tier_{name}", meaning, labels=["tier"])
+            for state in states:
+                if (value := value_of(state)) is not None:
+                    family.add_metric([state.name], value)
+            yield family
 
     def _of_engines(self) -> Iterator[Metric]:
         reports = self._context.reports

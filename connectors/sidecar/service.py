@@ -89,11 +89,10 @@ class Service:
 
     def at_hand(self, caller: Caller, key: ChunkKey) -> memoryview | None:
         """The frame if it can be had without waiting: from memory."""
-        fastest = self.tiers.tiers[0]
-        if fastest.name != "memory" or (not caller.is_admin and self.entry(caller, key) is None):
+        if self.tiers.tiers[0].name != "memory" or (not caller.is_admin and self.entry(caller, key) is None):
             return None
-        frame = fastest.get(key)
-        return None if frame is None else self._given_to(caller, key, fastest.name, frame)
+        frame = self.tiers.get_fastest(key)
+        return None if frame is None else self._given_to(caller, key, "memory", frame)
 
     def _given_to(self, caller: Caller, key: ChunkKey, tier: str, frame: memoryview) -> memoryview | None:
         if not caller.is_admin and self.entry(caller, key) is None:  # it became another's while it was read

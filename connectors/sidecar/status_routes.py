@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Annotated
 
@@ -10,11 +11,11 @@ from fastapi import APIRouter, Query
 from starlette.concurrency import run_in_threadpool
 
 from connectors.sidecar.context import CallerOf, Context, ContextOf
-from connectors.sidecar.history import EVERY_S, Sample, size_of
+from connectors.sidecar.history import EVERY_S, Sample
 from connectors.sidecar.holding_schemas import HistoryBody, StatusAnswer, TierBody
 from connectors.sidecar.problems import responses
 from connectors.sidecar.transfer import directory_of
-from kvstore import Tier
+from kvstore import TierState
 
 router = APIRouter(prefix="/v1", tags=["operations"])
 
@@ -40,7 +41,7 @@ def _status(context: Context, with_history: bool) -> StatusAnswer:
         version=version("kvstore"),
         path=None if directory is None else str(directory),
         uptime_s=time.monotonic() - context.begun_s,
-        tiers=[_tier_body(tier) for tier in service.tiers.tiers],
+        tiers=[tier_body(state) for state in service.tiers.states()],
         waiting_bytes=service.behind.waiting_bytes,
         leases=len(service.leases),
         counters=service.metrics.snapshot(),
@@ -49,15 +50,8 @@ def _status(context: Context, with_history: bool) -> StatusAnswer:
     )
 
 
-def _tier_body(tier: Tier) -> TierBody:
-    size_bytes = size_of(tier)
-    return TierBody(
-        name=tier.name,
-        size_bytes=size_bytes or 0,
-        capacity_bytes=tier.capacity_bytes,
-        durable=tier.durable,
-        available=size_bytes is not None,
-    )
+def tier_body(state: TierState) -> TierBody:
+    return TierBody(**asdict(state), available=state.problem is None)
 
 
 def history_body(samples: list[Sample]) -> HistoryBody:

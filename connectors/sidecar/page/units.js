@@ -36,6 +36,11 @@ export function percent(part, whole) {
   return `${share > 0 && share < 10 ? share.toFixed(1) : Math.round(share)}%`;
 }
 
+/** Seconds as milliseconds, two digits of them: "0.042 ms", "3.4 ms", "120 ms". */
+export function milliseconds(seconds) {
+  return `${Number((1000 * seconds).toPrecision(2))} ms`;
+}
+
 /** The largest unit that fits: "12 s", "3 min", "5 h", "2 d". */
 export function age(seconds) {
   const [unit_s, unit] = AGES.find(([length]) => seconds >= length) ?? [1, "s"];

@@ -15,11 +15,13 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from connectors.remote.opening import open_remote
 from connectors.sidecar.callers import Tokens
 from connectors.sidecar.logs import JsonLines, TextLines, named
 from connectors.sidecar.traces import traced
 from kvstore import InvalidRequest, MemoryTier, Metrics, Tiers
 from kvstore.metrics import NAMES
+from tests.connectors.remote.redis_servers import free_ports, redis_server
 from tests.connectors.sidecar.plain_requests import ask, put, whole_frames
 from tests.connectors.sidecar.serving import serving
 from tests.kvstore.faulty import FaultyTier
@@ -183,6 +185,48 @@ def test_metrics_say_which_tier_gave_a_frame_and_what_was_missed(served, slow):
     assert values(found["kvstore_received_bytes"], "route")["/v1/frames/{key}",] == len(frame)
 
 
+def give_often(served):
+    """Often enough that it is known how long that takes."""
+    [(key, frame)] = whole_frames(1).items()
+    put(served.url, key, frame, "?durable=false")
+    for _ in range(20):
+        ask(served.url, "GET", f"/v1/frames/{key}")
+    return key
+
+
+def test_metrics_say_how_each_tier_does(served, slow):
+    key = give_often(served)
+    served.context.service.behind.flush()
+    slow.refused.add("size_bytes")
+    ask(served.url, "POST", "/v1/match", {"keys": [str(key), NO_KEY]})
+    found = families(served)
+    assert values(found["kvstore_tier_up"], "tier") == {("memory",): 1, ("second",): 0}
+    assert values(found["kvstore_tier_chunks"], "tier") == {("memory",): 1}
+    assert values(found["kvstore_tier_chunks_asked"], "tier") == {("memory",): 2, ("second",): 1}
+    assert values(found["kvstore_tier_chunks_held"], "tier") == {("memory",): 1, ("second",): 0}
+    seconds = values(found["kvstore_tier_seconds"], "tier", "quantile")
+    assert 0 < seconds["memory", "0.5"] <= seconds["memory", "0.99"] < 1
+
+
+def test_metrics_have_a_remote_tier_and_its_replica_and_no_secret():
+    with redis_server("--requirepass", ACME, password=ACME) as redis:
+        url = f"redis://:{ACME.replace(' ', '%20')}@127.0.0.1:{redis.port}"
+        gone = f"redis://:{ADMIN.replace(' ', '%20')}@127.0.0.1:{free_ports(1)[0]}"
+        with (
+            Tiers([MemoryTier(1 << 20), open_remote(url, replica=gone, deadline_s=5.0)]) as tiers,
+            serving(tiers) as served,
+        ):
+            found = families(served)
+            assert values(found["kvstore_tier_up"], "tier") == {("memory",): 1, ("remote",): 1, ("replica",): 0}
+            assert values(found["kvstore_tier_bytes"], "tier")["remote",] > 0
+            assert values(found["kvstore_breaker_open"], "tier", "verb")["replica", "read"] == 0
+            said = ask(served.url, "GET", "/v1/status").json
+    remote, replica = said["tiers"][1:]
+    assert (remote["available"], remote["chunks"], replica["available"]) == (True, 0, False)
+    assert replica["problem"]
+    assert not any(secret in json.dumps(said) for secret in (ACME, ADMIN, "%20"))
+
+
 def test_requests_are_timed_by_route_and_class_of_status(served):
     for path in ("/healthz", f"/v1/frames/{NO_KEY}", "/v1/frames/1", "/some", "/other", "/wp-admin.php"):
         ask(served.url, "GET", path)
@@ -223,6 +267,7 @@ def test_metrics_are_for_the_admin_where_there_are_tokens():
 
 def test_the_grafana_dashboard_shows_what_there_is(served):
     ask(served.url, "POST", "/v1/reports", {"engine": "e", "model": "m", "counts": {}})
+    give_often(served)
     there = {sample.name for family in families(served).values() for sample in family.samples}
     dashboard = json.loads((DOCS / "grafana.json").read_text())
     text = json.dumps([dashboard["panels"], dashboard["templating"]])

@@ -9,9 +9,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from codec import KVSpec, LayerGroup, codec_from
+from connectors.remote.opening import open_remote
 from connectors.sidecar.callers import Tokens
 from connectors.sidecar.history import History
 from kvstore import DiskTier, KVStore, MemoryTier
+from tests.connectors.remote.redis_servers import redis_server
 from tests.connectors.sidecar.browser import chromium
 from tests.connectors.sidecar.serving import serving
 from tests.kv import kv_of_numbers
@@ -25,6 +27,7 @@ PROMPTS = {
     (HOSTILE, HOSTILE): range(200, 232),
 }
 """The tokens of a prompt for each model and tenant: nine chunks in all."""
+PASSWORD = "secret-of-tests"
 ADMIN, ACME = "admin-token-of-tests", "acme-token-of-tests!"
 TOKENS = Tokens(ADMIN, {"acme": ACME})
 
@@ -246,6 +249,36 @@ def test_it_fits_and_is_readable(page, served, tmp_path, width, scheme):
 def test_nothing_moves_for_who_does_not_want_that(page):
     page.looks(1600, motion="reduce")
     assert page.run("return getComputedStyle(document.querySelector('.bar .part')).transitionDuration") == "0s"
+
+
+def test_tiers_show_how_they_do_and_which_one_is_down(browser, tmp_path):
+    with redis_server("--maxmemory", "64mb") as redis:
+        tiers = [MemoryTier(1 << 20), open_remote(f"redis://:{PASSWORD}@127.0.0.1:{redis.port}", deadline_s=5.0)]
+        redis.client.config_set("requirepass", PASSWORD)
+        with (
+            KVStore(tiers, codec_from("lossless"), CHUNK_TOKENS) as store,
+            serving(store.tier, store.metrics) as served,
+        ):
+            spec = KVSpec("acme/small", "r1", "bfloat16", GROUPS)
+            identity = store.identity(spec)
+            store.save(identity, range(64), kv_of_numbers(spec, 64))
+            tiers[1].flush(20.0)
+            for _ in range(8):
+                store.load(store.match(identity, range(64)))
+            browser.opens(served.url)
+            browser.until_says("#state", "Live")
+            browser.until_says("#tiers", "memory", "4 chunks · hits 89% of 36 asked for · p50 ", " ms, p99 ")
+            browser.until_says("#tiers", "remote", "of 64 MiB", "4 chunks · hits 0% of 4 asked for")
+            redis.kill()
+            browser.until_says(
+                "#tiers", "not available", "It does not answer, and prompts are served without it: redis://"
+            )
+            assert PASSWORD not in browser.run("return document.documentElement.outerHTML")
+            assert browser.faint(4.5) == []
+            browser.looks(360)
+            assert browser.overflow() == 0
+            browser.looks(1600)
+            browser.photograph(tmp_path / "tiers.png")
 
 
 def test_an_empty_store_says_what_to_do(browser, tmp_path):
