@@ -117,5 +117,5 @@ class _Remote(RemoteTier):
         stored = super().put(entries, prefix, terms)
         self.flush()
         if self._counts.snapshot()["remote_writes_dropped"]:
-            raise TierUnavailable(f"{self.status().url} does not take what is put: is it full, or read-only?")
+            raise TierUnavailable(f"{self._store.url} does not take what is put: is it full, or read-only?")
         return stored

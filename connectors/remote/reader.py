@@ -38,7 +38,6 @@ class Reader:
         self.rejected: OrderedDict[str, Rejected] = OrderedDict()
         """The values that were wrong lately, by name, until one comes that is whole."""
         self._removing = set[asyncio.Task[None]]()
-        self.gets = self.hits = self.read_bytes = 0
 
     async def sizes(self, names: Sequence[str], patience_s: float) -> list[int]:
         """Of the leading values that are there."""
@@ -47,21 +46,17 @@ class Reader:
 
     async def get(self, name: str, num_bytes: int | None, patience_s: float) -> Value | None:
         """A value, of that size where it is known; None when it is not there, or not right."""
-        self.gets += 1
         if num_bytes is None:
             num_bytes = next(iter(await self.sizes([name], patience_s)), None)
         found = None if num_bytes is None else await self._stores.get(name, num_bytes, patience_s)
         if found is None or (value := self._checked(name, found, whole)) is None:
             return None
-        self.hits += 1
-        self.read_bytes += len(found)
         return value
 
     async def begun(self, names: Sequence[str], num_bytes: int, patience_s: float) -> list[Value | None]:
         """The first `num_bytes` of each content; None for those that are not there, or not right."""
         most = HEADER_BYTES + num_bytes
         found = await self._stores.ask(lambda store: store.peek(names, most), patience_s)
-        self.read_bytes += sum(map(len, filter(None, found)))
         return [
             None if each is None else self._checked(name, each, begun) for name, each in zip(names, found, strict=True)
         ]

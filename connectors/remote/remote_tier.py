@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any, ParamSpec, TypeVar
 
 from connectors.loop_thread import LoopThread
@@ -20,7 +20,7 @@ from connectors.remote.endpoint import WRITING, Endpoint
 from connectors.remote.patience import Patience, Prompts
 from connectors.remote.reader import Reader, Rejected
 from connectors.remote.replicated import Replicated
-from connectors.remote.store import Health, RemoteStore
+from connectors.remote.store import RemoteStore
 from connectors.remote.value import FRAMES, HEADER_BYTES, PROFILES, Value, key_of, name_of, parts_of
 from connectors.remote.write_queue import Write, WriteQueue
 from kvstore import ChunkKey, Entry, InvalidRequest, Metrics, Terms, Tier, TierState, TierUnavailable
@@ -35,27 +35,6 @@ _AHEAD, _DESCRIBED = 4, 32  # chunks of a prompt that are on their way at once, 
 _KEEP_S, _SIZE_KEPT_S = 2.0, 10.0  # what was learned is good for so long
 _GRACE_S = 0.005  # for the loop to say itself that there was no answer in time
 _LAST_WRITES_S = 2.0  # for what waits when the tier is closed
-
-
-@dataclass(frozen=True)
-class RemoteStatus:
-    """How a remote tier does."""
-
-    url: str
-    health: Health | None
-    """None: it does not answer."""
-    reads_held_off: bool
-    """Its breaker is open, as the other is for writes."""
-    writes_held_off: bool
-    gets: int
-    hits: int
-    read_bytes: int
-    written_bytes: int
-    waiting_bytes: int
-    """To be written."""
-    median_s: float
-    """Of the last answers, as `p95_s`; endless before there were enough of them."""
-    p95_s: float
 
 
 class RemoteTier(Tier):
@@ -301,26 +280,6 @@ class RemoteTier(Tier):
     def profile_bytes(self) -> int:
         """Bytes of all profiles held; the server is asked to list them."""
         return self._now(self._sum, PROFILES)
-
-    def status(self) -> RemoteStatus:
-        """Asks the server how it is."""
-        health: Health | None = None
-        with suppress(TierUnavailable):
-            health = self._now(self._first.ask_health)
-        latencies = self._first.latencies
-        return RemoteStatus(
-            self._store.url,
-            health,
-            self._first.reading.is_open,
-            self._first.writing.is_open,
-            self._reader.gets,
-            self._reader.hits,
-            self._reader.read_bytes,
-            self._queue.written_bytes,
-            self._queue.waiting_bytes,
-            latencies.at(0.5),
-            latencies.at(0.95),
-        )
 
     def _forget(self) -> None:
         """What is about to change is learned anew."""

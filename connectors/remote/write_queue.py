@@ -42,7 +42,7 @@ class WriteQueue:
     def __init__(self, endpoint: Endpoint, metrics: Metrics, capacity_bytes: int) -> None:
         self._endpoint, self._metrics, self.capacity_bytes = endpoint, metrics, capacity_bytes
         self._waiting: OrderedDict[str, Write] = OrderedDict()
-        self.waiting_bytes = self.written_bytes = 0
+        self.waiting_bytes = 0
         self._workers: list[asyncio.Task[None]] = []
         self._under_way = 0
         self._changed = asyncio.Condition()
@@ -91,7 +91,6 @@ class WriteQueue:
         self._under_way += 1
         try:
             await self._endpoint.write(ticket, lambda store: store.put(write.name, write.parts, write.ttl_s))
-            self.written_bytes += write.num_bytes
         except TierUnavailable as error:
             self._metrics.count("remote_writes_dropped")
             _log.debug("%s is not written: %s", write.name, error)

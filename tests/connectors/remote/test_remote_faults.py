@@ -91,7 +91,7 @@ def test_a_server_that_was_never_there_is_unavailable():
         with pytest.raises(TierUnavailable):
             tier.match(KEYS)
         assert tier.put(frames(KEYS)) == 12
-        assert tier.status().health is None
+        assert tier.states()[0].problem
 
 
 def test_a_slow_server_costs_a_prompt_one_deadline(server):
@@ -159,7 +159,7 @@ def test_a_wrong_password_is_unavailable_and_never_shown():
             tier.put(frames(KEYS))
             tier.flush(20.0)
             assert tier.match(KEYS) == 12
-            assert "secret" not in str(tier.status()) + str(tier.where(KEYS[0]))
+            assert "secret" not in str(tier.states()) + str(tier.where(KEYS[0]))
         with open_remote(right.replace("right", "wrong"), deadline_s=5.0) as tier:
             with pytest.raises(TierUnavailable) as raised:
                 tier.match(KEYS)
