@@ -26,6 +26,7 @@ from tests.real import real_model
 
 pytestmark = pytest.mark.real_model
 LENGTHS = (129, 300, 400, 640)
+ROUNDING_KL = 0.01  # between answers of one model whose keys were rounded by other kernels
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -109,10 +110,11 @@ def test_transformers_and_vllm_load_what_the_other_saved(saved, prompts, tmp_pat
     directory, computed, own = saved
     model, _ = real_model(fast_dtype())
     prompt = torch.tensor([prompts[2]])
-    greedy = {"max_new_tokens": 16, "do_sample": False, "eos_token_id": None, "pad_token_id": 0}
-    alone = model.generate(prompt, **greedy)[0, prompt.shape[1] :].tolist()
+    greedy = {"max_new_tokens": 1, "do_sample": False, "output_logits": True, "return_dict_in_generate": True}
+    alone = model.generate(prompt, **greedy).logits[0].double().log_softmax(-1)
     with CachedModel.open(model, settings_in(directory)) as loading:
-        assert loading.generate(prompt, **greedy)[0, prompt.shape[1] :].tolist() == alone
+        loaded = loading.generate(prompt, **greedy).logits[0].double().log_softmax(-1)
+        assert (alone.exp() * (alone - loaded)).sum() < ROUNDING_KL  # in bfloat16 the likeliest two may change places
         assert loading.store.metrics.snapshot()["tokens_loaded"] == whole_blocks(prompts)[2]
     with CachedModel.open(model, settings_in(tmp_path)) as saving:
         saving.generate(prompt, **greedy)

@@ -80,6 +80,8 @@ def test_every_element_is_where_the_layout_says(layout):
 @pytest.mark.parametrize("head_dim", [48, 64, 80, 128])
 def test_vllm_writes_what_is_read_and_the_other_way_round(isa, dtype, head_dim):
     write = vllm_kernel()
+    if isa == "amx" and (dtype is not torch.bfloat16 or head_dim % 32):
+        pytest.skip("vLLM takes AMX for bfloat16 alone, and for heads of a multiple of 32")
     block_tokens, block_ids, layout = 32, [4, 1], PageLayout.AMX if isa == "amx" else PageLayout.VECTOR
     spec = spec_with(2, 2, head_dim, dtype)
     theirs, ours = (caches_for(spec, layout, 6, block_tokens) for _ in range(2))
