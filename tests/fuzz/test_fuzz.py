@@ -81,7 +81,7 @@ class Breaks(Dangerous):
 
 class Hoards(Dangerous):
     def strike(self):
-        self.hoard = np.ones(64 << 20, np.uint8)
+        self.hoard = np.ones(512 << 20, np.uint8)  # more than a machine may take back meanwhile
 
 
 class Overflows(Dangerous):
