@@ -81,6 +81,7 @@ class RemoteTier(Tier):
         self._entries = Recent[Entry](4 * _DESCRIBED, _KEEP_S)
         self._ahead = Recent[_Got](4 * _AHEAD, _KEEP_S, lambda got: got.cancel())
         self._summed: tuple[float, int] | None = None
+        self._has_written = False
 
     def _now(self, call: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """However long it takes: no request waits for it."""
@@ -173,6 +174,7 @@ class RemoteTier(Tier):
             parent = key
         self._forget()
         if writes:
+            self._has_written = True
             self._loop.begin(self._queue.add, writes)
         return len(writes)
 
@@ -289,8 +291,8 @@ class RemoteTier(Tier):
         self._summed = None
 
     def close(self) -> None:
-        """What waits to be written is, for a few seconds, and what is being deleted there."""
-        if self._queue.waiting_bytes and not self._first.writing.is_open:
+        """What waits to be written, or is on its way there, is, for a few seconds, and what is being deleted there."""
+        if self._has_written and not self._first.writing.is_open:
             with suppress(TierUnavailable):
                 self.flush(_LAST_WRITES_S)
         if self._reader.is_deleting:

@@ -182,3 +182,11 @@ def test_a_store_of_the_settings_has_it_last_and_shows_no_secret(server, tmp_pat
         store.tier.tiers[2].flush(20.0)
         assert store.tier.runs(KEYS) == [("remote", 2)]
     assert {"remote.url", "remote.replica"} <= SECRETS
+
+
+def test_what_is_on_its_way_when_a_tier_is_closed_is_written(server):
+    keys = prompt("closed at once", 3)
+    with open_remote(server.url(), deadline_s=5.0) as one:
+        one.put(frames(keys, 2_000_000))
+    with open_remote(server.url(), deadline_s=5.0) as other:
+        assert other.match(keys) == 3
