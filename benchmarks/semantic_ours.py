@@ -181,7 +181,7 @@ class TraceReplay:
         if decision.document is None:
             return Result.MISS
         right = decision.document.response == request.cluster.encode()
-        if decision.outcome is Outcome.EXPLORE or decision.check:
+        if decision.is_compared:
             cache.feedback(decision.hit_id, request.tenant, right)
         if decision.outcome is Outcome.EXPLORE:
             return Result.MISS

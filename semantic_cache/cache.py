@@ -92,9 +92,7 @@ class SemanticCache:
     def find(self, query: Query) -> Decision:
         """The answer held to this query, or why there is none. Counts in its category's statistics."""
         decision = self._find(query)
-        saves = decision.hit and decision.document is not None and not decision.check
-        saved_s = decision.document.compute_s if saves and decision.document is not None else 0.0
-        self.statistics.count(decision.category, decision.outcome, saved_s)
+        self.statistics.count(decision.category, decision.outcome, decision.saved_s)
         return decision
 
     def add(self, query: Query, response: bytes, writer: str, compute_s: float, ttl_s: float | None = None) -> bool:
@@ -143,10 +141,7 @@ class SemanticCache:
         if not asked.small_model or asked.mode is Mode.EXACT:
             return None
         found = []
-        for neighbor in self.shelf.near(query, self._vector(query), k):
-            document = self.shelf.get(neighbor.id)
-            if document is None or document.query.partition != query.partition:
-                continue
+        for neighbor, document in self.shelf.read(query, self.shelf.near(query, self._vector(query), k)):
             in_effect = effective(policy.stored(document.category), load)
             if in_effect.is_fresh(document.saved_at_s, document.expires_at_s, now_s):
                 found.append(Near(neighbor.id, document, neighbor.cosine, now_s - document.saved_at_s))

@@ -73,10 +73,7 @@ class Candidates:
     ) -> Iterator[Candidate]:
         """Those near enough and fresh, by the query's category and their own; read and judged one by one."""
         asked = category
-        for neighbor in neighbors:
-            document = self._shelf.get(neighbor.id)
-            if document is None or document.query.partition != query.partition:
-                continue
+        for neighbor, document in self._shelf.read(query, neighbors):
             category = max(asked, policy.stored(document.category), key=attrgetter("strictness"))
             in_effect = effective(category, load)
             if neighbor.cosine < in_effect.floor:

@@ -60,3 +60,13 @@ class Decision:
     @property
     def hit(self) -> bool:
         return self.outcome in (Outcome.EXACT, Outcome.SEMANTIC)
+
+    @property
+    def is_compared(self) -> bool:
+        """Whether the model is asked too, and feedback says whether `document` is right."""
+        return self.check or self.outcome is Outcome.EXPLORE
+
+    @property
+    def saved_s(self) -> float:
+        """Of the model, which is not asked."""
+        return self.document.compute_s if self.hit and self.document is not None and not self.check else 0.0

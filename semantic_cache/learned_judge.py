@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from semantic_cache.alignment import Look, align
-from semantic_cache.guards import conflicts, guards_fingerprint, is_edit, read
+from semantic_cache.guards import Reading, conflicts, guards_fingerprint, is_edit, read
 from semantic_cache.judge import Judge, Judgement
 from semantic_cache.query import normalized
 from semantic_cache.scoring import Trees, load_trees
@@ -35,8 +35,8 @@ class LearnedJudge(Judge):
         if normalized(asked) == normalized(stored):
             return Judgement(1.0)
         mine, theirs = self._read(asked), self._read(stored)
-        if found := conflicts(mine, theirs):
-            return Judgement(0.0, found, is_edit(mine, theirs))
+        if (ruled_out := _ruled_out(mine, theirs)) is not None:
+            return ruled_out
         alignment = align(mine, theirs, self._look(mine.text), self._look(theirs.text))
         return Judgement(self._trees.score(alignment.numbers()) * alignment.cosine)
 
@@ -52,10 +52,14 @@ class GuardedJudge(Judge):
     def judge(self, asked: str, stored: str, cosine: float) -> Judgement:
         if normalized(asked) == normalized(stored):
             return Judgement(1.0)
-        mine, theirs = self._read(asked), self._read(stored)
-        if found := conflicts(mine, theirs):
-            return Judgement(0.0, found, is_edit(mine, theirs))
-        return self._inner.judge(asked, stored, cosine)
+        ruled_out = _ruled_out(self._read(asked), self._read(stored))
+        return self._inner.judge(asked, stored, cosine) if ruled_out is None else ruled_out
+
+
+def _ruled_out(asked: Reading, stored: Reading) -> Judgement | None:
+    """What the guards say; None where they find nothing."""
+    found = conflicts(asked, stored)
+    return Judgement(0.0, found, is_edit(asked, stored)) if found else None
 
 
 def open_judge(look: Callable[[str], Look], embedder: str) -> LearnedJudge:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,8 +34,12 @@ class Shelf:
         """The nearest in the query's partition, best first. Touches no disk."""
         return self._index.search(query.partition, vector, k)
 
-    def get(self, document_id: int) -> Document | None:
-        return self._documents.get(document_id)
+    def read(self, query: Query, neighbors: Iterable[Neighbor]) -> Iterator[tuple[Neighbor, Document]]:
+        """Those that are there still, and the query's partition's; one by one, when they are asked for."""
+        for neighbor in neighbors:
+            document = self._documents.get(neighbor.id)
+            if document is not None and document.query.partition == query.partition:
+                yield neighbor, document
 
     def put(self, document: Document, vector: NDArray[np.float32]) -> None:
         """In place of what had its query; what there is then too much of goes."""

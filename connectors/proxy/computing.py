@@ -112,8 +112,8 @@ class Computing:
             if stored is not None and plan is not None and self._lessons is not None:
                 self._lessons.of_large(call, plan, stored)
 
-    async def computed(self, call: Call) -> Stored:
-        """Has the upstream answer while nobody waits, and keeps that.
+    async def computed(self, call: Call, decision: Decision | None = None) -> Stored:
+        """Has the upstream answer while nobody waits, keeps that, and has the cache told of what it decided before.
 
         Raises Problem and Interrupted where it does not, NotWhole for what is not to be kept, and KVCacheError.
         """
@@ -125,7 +125,7 @@ class Computing:
                 async for content in response.content.iter_any():
                     list(recorder.take(content))
             call_under_way.is_whole = response.status == 200
-        return await run_in_threadpool(self._put, call, call.asked, None, recorder, call_under_way.latency_s)
+        return await run_in_threadpool(self._put, call, call.asked, decision, recorder, call_under_way.latency_s)
 
     async def close(self) -> None:
         if self._lessons is not None:
@@ -185,8 +185,7 @@ class Computing:
         response = stored.to_bytes()
         assert self._answering is not None, "without a cache nothing is kept"
         cache = self._answering.cache
-        compares = decision is not None and (decision.outcome is Outcome.EXPLORE or decision.check)
-        if compares and decision is not None and decision.document is not None:
+        if decision is not None and decision.document is not None and decision.is_compared:
             right = self._answering.same(decision.document.response, response)
             cache.feedback(decision.hit_id, asked.query.tenant, right)
         cache.add(asked.query, response, call.writer, compute_s, call.wishes.ttl_s)

@@ -6,27 +6,26 @@ kept.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 
 from starlette.concurrency import run_in_threadpool
 
 from connectors.proxy.answer_cache import Answering
 from connectors.proxy.begun import SMALL, Begun, Hit
+from connectors.proxy.behind import Behind
 from connectors.proxy.call import Call
 from connectors.proxy.canonical import Asked
 from connectors.proxy.computing import Computing, Terms
-from connectors.proxy.flight import Abandoned, Flight, Flights
+from connectors.proxy.flight import Flight, Flights
 from connectors.proxy.keeping import Stored
 from connectors.proxy.marks import BYPASS, MISS
 from connectors.proxy.paraphrases import Paraphrases, ended
 from connectors.proxy.stand_in import StandIn
-from connectors.proxy.upstream import Interrupted, Upstream
+from connectors.proxy.upstream import Upstream
 from connectors.sidecar.limits import Bodies
 from connectors.sidecar.problems import Problem
 from kvstore import InvalidRequest, KVCacheError
@@ -62,7 +61,7 @@ class Front:
         self._clock = clock
         self._flights: Flights[Begun] = Flights()
         self._paraphrases: Paraphrases[Begun] = Paraphrases()
-        self._checks: set[asyncio.Task[None]] = set()
+        self._checks = Behind(_MOST_CHECKS)
         self._computing = Computing(
             upstream, answering, self.terms, self.counts, stand_in, lambda: not len(self._flights)
         )
@@ -82,6 +81,7 @@ class Front:
         return known or (self.stand_in is not None and self.stand_in.in_context.feedback(hit_id, tenant, right))
 
     async def close(self) -> None:
+        await self._checks.close()
         await self._flights.close()
         await self._computing.close()
 
@@ -106,24 +106,8 @@ class Front:
             await self._computing.compute(call, flight, decision, why)
         if hit is not None:
             flight.answer.begin(hit)
-            if hit.decision.check and call.wishes.keeps and len(self._checks) < _MOST_CHECKS:
-                self._begin_check(call, hit.decision)
-
-    def _begin_check(self, call: Call, decision: Decision) -> None:
-        """Has the upstream answer as well, for the cache to learn whether what was served is right."""
-        checking = asyncio.get_running_loop().create_task(self._checked(call, decision))
-        self._checks.add(checking)
-        checking.add_done_callback(self._checks.discard)
-
-    async def _checked(self, call: Call, decision: Decision) -> None:
-        why = "a check of what was served"
-        flight = self._flights.start(lambda flight: self._computing.compute(call, flight, decision, why))
-        reader = flight.answer.join()
-        with suppress(Problem, Interrupted, Abandoned):
-            await reader.begun()
-            async for _ in reader:
-                pass
-        flight.leave(reader)
+            if hit.decision.check and call.wishes.keeps:
+                self._checks.start(self._computing.computed(call, hit.decision))
 
     async def _waited(self, asked: Asked, earlier: list[tuple[Flight[Begun], Query]]) -> bool:
         """Whether what has been computed meanwhile may answer, which the cache says."""

@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import random
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 from starlette.concurrency import run_in_threadpool
 
 from connectors.proxy.answer_cache import Answering
 from connectors.proxy.assembling import NotWhole
+from connectors.proxy.behind import Behind
 from connectors.proxy.call import Call
 from connectors.proxy.canonical import PATHS, NoQuestion, read_request
 from connectors.proxy.keeping import Stored
 from connectors.proxy.stand_in import StandIn
-from connectors.proxy.upstream import Interrupted
 from connectors.proxy.wishes import Wishes
-from connectors.sidecar.problems import Problem
 from kvstore import KVCacheError
 from semantic_cache.documents import Document
 from semantic_cache.in_context import Plan
@@ -32,14 +29,13 @@ from semantic_cache.router import Model
 _MOST_AT_ONCE = 4
 _REPLAYED_S = 600.0  # of the large model, at most, for one look at what is due
 _HEADERS = {"content-type": "application/json", "accept-encoding": "identity"}
-_log = logging.getLogger("kvstore.proxy")
 
 Large = Callable[[Call], Awaitable[Stored]]
 """Computes a call's answer and keeps it. Raises Problem, Interrupted, NotWhole or KVCacheError."""
 
 
 class Lessons:
-    """Of one event loop. What fails teaches nothing."""
+    """Of one event loop."""
 
     def __init__(
         self,
@@ -53,38 +49,26 @@ class Lessons:
         """`is_idle` says whether nobody waits for the large model; looked at every so often while something is due."""
         self._stand_in, self._answering, self._large, self._is_idle = stand_in, answering, large, is_idle
         self._draw, self._looks_every_s = draw, looks_every_s
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._behind = Behind(_MOST_AT_ONCE)
         self._replaying: asyncio.Task[None] | None = None
 
     def of_small(self, call: Call, plan: Plan, small: Stored) -> None:
         """The small model answered: of some the large one is asked too, of fewer the more loaded it is."""
         if self._draw() < self._stand_in.compared * (1 - plan.load):
-            self._start(self._with_large(call, plan, small))
+            self._behind.start(self._with_large(call, plan, small))
 
     def of_large(self, call: Call, plan: Plan, large: Stored) -> None:
         """The large model answered: of some the small one is asked too, with examples of every other."""
         if self._draw() < self._stand_in.compared:
-            self._start(self._with_small(call, plan.asking(Model.SMALL, examples=self._draw() < 0.5), large))
+            self._behind.start(self._with_small(call, plan.asking(Model.SMALL, examples=self._draw() < 0.5), large))
 
     def replay(self) -> None:
         """Has computed again what is due, as soon as nobody waits."""
         if self._replaying is None or self._replaying.done():
-            self._replaying = self._start(self._replay())
+            self._replaying = self._behind.start(self._replay())
 
     async def close(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def _start(self, lesson: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
-        """Beside the others, unless they are many."""
-        if len(self._tasks) >= _MOST_AT_ONCE:
-            lesson.close()
-            return None
-        task = asyncio.get_running_loop().create_task(_logged(lesson))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        await self._behind.close()
 
     async def _with_large(self, call: Call, plan: Plan, small: Stored) -> None:
         await self._compared(plan, small, await self._large(call))
@@ -122,13 +106,6 @@ class Lessons:
         except (NotWhole, KVCacheError):
             return None
         return await run_in_threadpool(documents.find, document.query.exact_key)
-
-
-async def _logged(lesson: Coroutine[Any, Any, None]) -> None:
-    try:
-        await lesson
-    except (Problem, Interrupted, NotWhole, KVCacheError) as error:
-        _log.info("nothing is learned: %s", error)
 
 
 def _call_of(document: Document) -> Call | None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
+from connectors.remote.url_parts import bracketed, options_of, taken_namespace
 from kvstore import InvalidRequest
 
 _FORM = "mooncake://HOST[:PORT][?namespace=NAME&admin_port=PORT], of mooncake_master"
-_NAMESPACE = re.compile(r"[A-Za-z0-9_.\-/]{1,100}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -25,11 +24,11 @@ class MooncakeAddress:
         """Raises InvalidRequest when the URL is not of the form that the message gives."""
         try:
             parts = urlsplit(url)
-            options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
-            admin_port, namespace = int(options.pop("admin_port", "9003")), options.pop("namespace", "kvstore")
+            options = options_of(parts)
+            admin_port, namespace = int(options.pop("admin_port", "9003")), taken_namespace(options)
             if parts.scheme != "mooncake" or not parts.hostname or "@" in parts.netloc or options:
                 raise ValueError
-            if parts.path.strip("/") or parts.fragment or not _NAMESPACE.fullmatch(namespace):
+            if parts.path.strip("/") or parts.fragment:
                 raise ValueError
             return cls(parts.hostname, parts.port or 50051, admin_port, namespace)
         except ValueError:
@@ -37,17 +36,13 @@ class MooncakeAddress:
 
     @property
     def shown(self) -> str:
-        return f"mooncake://{self._host}:{self.port}?namespace={self.namespace}"
+        return f"mooncake://{self.master}?namespace={self.namespace}"
 
     @property
     def master(self) -> str:
-        return f"{self._host}:{self.port}"
+        return f"{bracketed(self.host)}:{self.port}"
 
     @property
     def keys_url(self) -> str:
         """Where the master lists all keys."""
-        return f"http://{self._host}:{self.admin_port}/get_all_keys"
-
-    @property
-    def _host(self) -> str:
-        return f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{bracketed(self.host)}:{self.admin_port}/get_all_keys"

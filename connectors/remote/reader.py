@@ -49,9 +49,7 @@ class Reader:
         if num_bytes is None:
             num_bytes = next(iter(await self.sizes([name], patience_s)), None)
         found = None if num_bytes is None else await self._stores.get(name, num_bytes, patience_s)
-        if found is None or (value := self._checked(name, found, whole)) is None:
-            return None
-        return value
+        return None if found is None else self._checked(name, found, whole)
 
     async def begun(self, names: Sequence[str], num_bytes: int, patience_s: float) -> list[Value | None]:
         """The first `num_bytes` of each content; None for those that are not there, or not right."""

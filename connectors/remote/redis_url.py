@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import hiredis  # noqa: F401  without it redis-py parses in Python, several times slower
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from connectors.remote.url_parts import bracketed, options_of, taken_namespace
 from kvstore import InvalidRequest
 
 _FORM = "redis://[USER:PASSWORD@]HOST[:PORT][/DB][?namespace=NAME]; rediss:// for TLS, redis+cluster:// for a cluster"
 _TLS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs")
-_NAMESPACE = re.compile(r"[A-Za-z0-9_.\-/]{1,100}", re.ASCII)
 _READ_BYTES = 256 << 10  # from a socket at once: a value of a megabyte takes few turns of the loop
 
 
@@ -37,8 +36,8 @@ class RedisAddress:
         """Raises InvalidRequest when the URL is not of the form that the message gives; it never repeats it."""
         try:
             parts = urlsplit(url)
-            options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
-            namespace = options.pop("namespace", "kvstore")
+            options = options_of(parts)
+            namespace = taken_namespace(options)
             scheme, plus, kind = parts.scheme.partition("+")
             db = int(parts.path.strip("/") or 0)
             if (
@@ -48,9 +47,7 @@ class RedisAddress:
                 or parts.fragment
             ):
                 raise ValueError
-            if set(options) - set(_TLS if scheme == "rediss" else ()) or not _NAMESPACE.fullmatch(namespace):
-                raise ValueError
-            if db < 0 or (kind and db):
+            if set(options) - set(_TLS if scheme == "rediss" else ()) or db < 0 or (kind and db):
                 raise ValueError
             username, password = (unquote(part) if part else None for part in (parts.username, parts.password))
             port = parts.port or 6379
@@ -62,8 +59,8 @@ class RedisAddress:
     def shown(self) -> str:
         """The URL without whatever is secret."""
         scheme = ("rediss" if self.tls else "redis") + ("+cluster" if self.cluster else "")
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{scheme}://{host}:{self.port}{f'/{self.db}' if self.db else ''}?namespace={self.namespace}"
+        db = f"/{self.db}" if self.db else ""
+        return f"{scheme}://{bracketed(self.host)}:{self.port}{db}?namespace={self.namespace}"
 
     def client(self, timeout_s: float, connections: int) -> Any:
         """Of redis-py, not yet connected, which tries nothing twice, and waits for answers as long as it is let."""

@@ -6,11 +6,12 @@ import re
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, cast
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+from urllib.parse import unquote, urlencode, urlsplit
 
 from obstore.exceptions import BaseError
 from obstore.store import S3Store as Client
 
+from connectors.remote.url_parts import options_of
 from connectors.sidecar.loopback import is_loopback
 from kvstore import InvalidRequest
 
@@ -45,7 +46,7 @@ class S3Address:
         """
         try:
             parts = urlsplit(url)
-            options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
+            options = options_of(parts)
             allow_http = {"true": True, "false": False}[options.pop("allow_http", "false")]
             bucket, prefix = parts.netloc, unquote(parts.path).strip("/")
             if parts.scheme != "s3" or not _BUCKET.fullmatch(bucket) or not _PREFIX.fullmatch(prefix):

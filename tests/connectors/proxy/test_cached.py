@@ -436,59 +436,50 @@ def test_what_is_barred_is_not_shared_either(lasting_upstream):
         assert not list(proxied.cache.documents.held())
 
 
+class Telling(ExactAnswers):
+    """Decides of what it holds so as it is told, and keeps what it is told of it."""
+
+    def __init__(self, **decided):
+        super().__init__()
+        self._decided, self.told, self.is_told = decided, [], threading.Event()
+
+    def find(self, query):
+        decision = super().find(query)
+        return replace(decision, hit_id="h", **self._decided) if decision.document else decision
+
+    def feedback(self, hit_id, tenant, right):
+        self.told.append((hit_id, tenant, right))
+        self.is_told.set()
+        return True
+
+
 def test_an_exploration_is_computed_and_learned_from(lasting_upstream):
-    told = threading.Event(), []
-
-    class Explores(ExactAnswers):
-        def find(self, query):
-            decision = super().find(query)
-            return replace(decision, outcome=Outcome.EXPLORE, hit_id="h") if decision.document else decision
-
-        def feedback(self, hit_id, tenant, right):
-            told[1].append((hit_id, tenant, right))
-            told[0].set()
-            return True
-
-    with proxying(lasting_upstream, Explores()) as proxied, proxied.client() as client:
+    cache = Telling(outcome=Outcome.EXPLORE)
+    with proxying(lasting_upstream, cache) as proxied, proxied.client() as client:
         asked(client)
         kept(proxied)
         assert of(asked(client)[0]) == "miss"
-        assert told[0].wait(30)
-        assert told[1] == [("h", "", True)]
+        assert cache.is_told.wait(30)
+        assert cache.told == [("h", "", True)]
         assert proxied.upstream.num_asked == 2
 
 
 @pytest.mark.parametrize("second", [False, True])
 def test_a_hit_that_is_to_be_checked_is_served_and_computed_beside(lasting_upstream, second):
-    told = threading.Event(), []
-
-    class Checks(ExactAnswers):
-        def find(self, query):
-            decision = super().find(query)
-            return replace(decision, check=True, hit_id="h") if decision.document else decision
-
-        def feedback(self, hit_id, tenant, right):
-            told[1].append((hit_id, tenant, right))
-            told[0].set()
-            return True
-
-    with proxying(lasting_upstream, Checks()) as proxied, proxied.client() as client:
+    cache = Telling(check=True)
+    with proxying(lasting_upstream, cache) as proxied, proxied.client() as client:
         asked(client)
         kept(proxied)
         headers, _ = asked(client, stream=second)
         assert of(headers) == "hit"
-        assert told[0].wait(30)
-        assert told[1] == [("h", "", True)]
+        assert cache.is_told.wait(30)
+        assert cache.told == [("h", "", True)]
         assert proxied.upstream.num_asked == 2
         wait_until(lambda: not proxied.front._checks)
 
 
 def test_what_is_not_to_be_kept_is_not_checked_either(lasting_upstream):
-    class Checks(ExactAnswers):
-        def find(self, query):
-            return replace(super().find(query), check=True)
-
-    with proxying(lasting_upstream, Checks()) as proxied, proxied.client() as client:
+    with proxying(lasting_upstream, Telling(check=True)) as proxied, proxied.client() as client:
         asked(client)
         kept(proxied)
         assert of(asked(client, headers={"cache-control": "no-store"})[0]) == "hit"
