@@ -97,8 +97,8 @@ _LABELS = (
     "|member|membership|policy|order|booking|reservation|case|ticket|tracking|invoice|patient|employee|student"
     "|phone|mobile|cell|tel|whatsapp|call me at|call me on|text me at|reach me at"
 )
-_NEAR_DIGITS = re.compile(r"\d+(?:[^\d\n]{1,24}\d+)*")
-"""Only there the numbers are looked for: most texts are nearly all letters."""
+_NEAR_DIGITS = re.compile(r"\d(?:[^\d\n]{0,24}\d){3,}")
+"""Only there the numbers are looked for: each has four digits at least, and most texts have fewer."""
 _BEFORE, _AFTER = 48, 8
 """Characters around digits that belong to what they are: a label, a letter that checks."""
 _EMAIL = re.compile(r"@(?<=[\w.+-]@)(?<!\bgit@)[\w-]{1,63}(?:\.[\w-]{1,63}){0,4}\.[^\W\d_]{2,24}\b")

@@ -9,12 +9,12 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
+from connectors.remote.redis_parts import Parts
 from connectors.remote.redis_url import RedisAddress
 from connectors.remote.store import Buffer, Caps, Health, Listed, RemoteStore
 from kvstore import TierUnavailable
 
 _CONNECTIONS = 16  # each value has one to itself while it is on its way, so that a large one holds up no other
-_KEPT_BYTES = 32 << 20  # of room in which values are laid together
 _PAGE = 512  # keys of a listing whose sizes are asked for at once
 _WRONG_TYPE = "WRONGTYPE"  # somebody's hash or list under a name of ours: no value
 
@@ -30,9 +30,6 @@ class RedisStore(RemoteStore):
         self._timeout_s, self._db = timeout_s, f"db{address.db}"
         self._failed, self._nodes_known, self._asking = False, not address.cluster, asyncio.Lock()
         self._free = asyncio.Semaphore(_CONNECTIONS)
-        self._rooms: list[bytearray] = []
-        """Where the parts of a value are laid together, since new memory takes longer than the copy. One whose put has
-        failed is not used again: it may be on its way still."""
 
     async def sizes(self, keys: Sequence[str]) -> list[int]:
         """In one pipeline; of a cluster in one to each node, all at once."""
@@ -52,14 +49,8 @@ class RedisStore(RemoteStore):
 
     async def put(self, key: str, parts: Sequence[Buffer], ttl_s: float | None = None) -> bool:
         expiry = () if ttl_s is None else ("PX", max(1, round(1000 * ttl_s)))
-        size = sum(map(len, parts))
-        room = self._rooms.pop() if self._rooms else bytearray()
-        if len(room) < size:
-            room = bytearray(size)
-        stored = await self._one("SET", self._start + key, _laid_in(memoryview(room)[:size], parts), "NX", *expiry)
-        if sum(map(len, self._rooms)) + len(room) <= _KEPT_BYTES:
-            self._rooms.append(room)
-        return bool(stored)
+        value = b"".join(parts) if self._cluster else Parts(parts)
+        return bool(await self._one("SET", self._start + key, value, "NX", *expiry))
 
     async def delete(self, keys: Sequence[str]) -> None:
         for outcome in await self._each([("UNLINK", self._start + key) for key in keys]):
@@ -139,14 +130,6 @@ class RedisStore(RemoteStore):
                 return error
             self._failed = True
             raise TierUnavailable(f"{self.url}: {type(error).__name__}: {error}") from error
-
-
-def _laid_in(room: memoryview, parts: Sequence[Buffer]) -> memoryview:
-    place = 0
-    for part in parts:
-        room[place : place + len(part)] = part
-        place += len(part)
-    return room
 
 
 def _sound(answer: Any) -> Any:

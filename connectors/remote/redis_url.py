@@ -7,10 +7,11 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import hiredis  # noqa: F401  without it redis-py parses in Python, several times slower
-from redis.asyncio import Redis, RedisCluster
+from redis.asyncio import ConnectionPool, Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from connectors.remote.redis_parts import PartsConnection, PartsSSLConnection
 from connectors.remote.url_parts import bracketed, options_of, taken_namespace
 from kvstore import InvalidRequest
 
@@ -63,7 +64,10 @@ class RedisAddress:
         return f"{scheme}://{bracketed(self.host)}:{self.port}{db}?namespace={self.namespace}"
 
     def client(self, timeout_s: float, connections: int) -> Any:
-        """Of redis-py, not yet connected, which tries nothing twice, and waits for answers as long as it is let."""
+        """Of redis-py, not yet connected, which tries nothing twice, and waits for answers as long as it is let.
+
+        Unless it is a cluster's, it takes `Parts`.
+        """
         options: dict[str, Any] = {
             "host": self.host,
             "port": self.port,
@@ -75,9 +79,9 @@ class RedisAddress:
             "retry": Retry(NoBackoff(), 0),
             "protocol": 2,
             "max_connections": connections,
-            **({"ssl": True} if self.tls else {}),
             **self.tls_options,
         }
         if self.cluster:
-            return RedisCluster(**options, require_full_coverage=False)
-        return Redis(**options, db=self.db)
+            return RedisCluster(**options, ssl=self.tls, require_full_coverage=False)
+        connection = PartsSSLConnection if self.tls else PartsConnection
+        return Redis.from_pool(ConnectionPool(connection, **options, db=self.db))
