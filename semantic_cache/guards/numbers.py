@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
 from semantic_cache.guards.amounts import ONES, ORDINALS, PARTS, ROMAN, SCALES, TENS, TIMES, UNIT_NAMES, UNITS
@@ -33,24 +33,26 @@ class Amount:
     unit: str
     vague: bool
     """Nothing is missing where the other text does not say it."""
-    written: str = ""
-    """In its text."""
 
     @property
     def said(self) -> str:
         return f"{self.value} {self.unit}".rstrip()
 
 
+Found = list[tuple[slice, Amount]]
+"""And the words that say it."""
+
+
 def numbers(asked: Reading, stored: Reading) -> str | None:
-    mine, theirs = list(amounts(asked)), list(amounts(stored))
-    if not mine and not theirs:
-        return None
+    mine, theirs = list(_amounts(asked)), list(_amounts(stored))
     exact, other_exact = _exact(mine), _exact(theirs)
-    here, there = {amount.said: amount.written for amount in mine}, {amount.said: amount.written for amount in theirs}
     if exact == other_exact:
         return None
+    here, there = _written(asked, mine), _written(stored, theirs)
     if set(exact) <= there.keys() and set(other_exact) <= here.keys():
-        return said("order of numbers", [_row(mine)], [_row(theirs)]) if sorted(exact) == sorted(other_exact) else None
+        if sorted(exact) != sorted(other_exact):
+            return None
+        return said("order of numbers", [_row(asked, mine)], [_row(stored, theirs)])
     return said(
         "number",
         [here[amount] for amount in here if amount not in there],
@@ -63,7 +65,7 @@ def units(asked: Reading, stored: Reading) -> str | None:
     return clashing("unit", _units(asked), _units(stored))
 
 
-def amounts(reading: Reading) -> Iterator[Amount]:
+def _amounts(reading: Reading) -> Iterator[tuple[slice, Amount]]:
     """In the order of the text; what is written together, as a date or a range, is one."""
     words = reading.words
     at = 0 if COUNTED.search(reading.text) or not reading.lowers.isdisjoint(COUNTING) else len(words)
@@ -73,16 +75,25 @@ def amounts(reading: Reading) -> Iterator[Amount]:
             continue
         taken, amount = _amount(reading, at)
         if amount is not None:
-            yield replace(amount, written=_written(reading, at, taken))
+            yield slice(at, at + taken), amount
         at += taken
 
 
-def _exact(found: list[Amount]) -> list[str]:
-    return [amount.said for amount in found if not amount.vague]
+def _exact(found: Found) -> list[str]:
+    return [amount.said for _, amount in found if not amount.vague]
 
 
-def _row(found: list[Amount]) -> str:
-    return " ".join(amount.written for amount in found)
+def _written(reading: Reading, found: Found) -> dict[str, str]:
+    """Of each amount, how the text has it."""
+    return {amount.said: _text(reading, words) for words, amount in found}
+
+
+def _row(reading: Reading, found: Found) -> str:
+    return " ".join(_text(reading, words) for words, _ in found)
+
+
+def _text(reading: Reading, words: slice) -> str:
+    return reading.text[reading.starts[words.start] : _end(reading, words.stop - 1)]
 
 
 def _amount(reading: Reading, at: int) -> tuple[int, Amount | None]:
@@ -237,10 +248,6 @@ def _gap(reading: Reading, at: int) -> str:
 
 def _end(reading: Reading, at: int) -> int:
     return reading.starts[at] + len(reading.words[at].text)
-
-
-def _written(reading: Reading, at: int, taken: int) -> str:
-    return reading.text[reading.starts[at] : _end(reading, at + taken - 1)]
 
 
 def _units(reading: Reading) -> set[str]:

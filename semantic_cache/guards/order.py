@@ -37,7 +37,7 @@ def order(asked: Reading, stored: Reading) -> str | None:
 
 def _roles(asked: Reading, mine: Objects, stored: Reading, theirs: Objects) -> str | None:
     """Both texts have both words; each has the other one behind the same preposition."""
-    for role in mine.keys() & theirs.keys():
+    for role in sorted(mine.keys() & theirs.keys()):
         here, there = mine[role] - theirs[role], theirs[role] - mine[role]
         if here & stored.lemmas and there & asked.lemmas:
             return said("order", [f"{role} {w}" for w in sorted(here)], [f"{role} {w}" for w in sorted(there)])

@@ -79,7 +79,7 @@ def negation(asked: Reading, stored: Reading) -> str | None:
 def opposites(asked: Reading, stored: Reading) -> str | None:
     """A word of one text has its opposite in the other, and neither has both."""
     mine, theirs = _own(asked, stored), _own(stored, asked)
-    for word in mine if theirs else ():
+    for word in sorted(mine) if theirs else ():
         for other in sorted(_opposites(word) & theirs):
             return f"opposite: {word!r} is not {other!r}"
     return None

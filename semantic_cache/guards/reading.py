@@ -62,8 +62,13 @@ class Reading:
     @cached_property
     def groups(self) -> frozenset[int]:
         """Of words that can stand for one of these."""
-        known = lexicon()
-        return frozenset().union(*(known.groups(lemma) for lemma in self.lemmas))
+        alike = lexicon().alike
+        return frozenset().union(*[alike[lemma] for lemma in self.lemmas if lemma in alike])
+
+    @cached_property
+    def unspaced(self) -> str:
+        """All words, written as one."""
+        return "".join([word.lower for word in self.words])
 
     @cached_property
     def joined(self) -> frozenset[str]:
@@ -102,18 +107,17 @@ def only_in(one: Reading, other: Reading) -> list[int]:
         and not word.is_number
         and not word.is_function
         and word.lemma not in other.lemmas
-        and word.lower not in other.joined
-        and not _half(one, word.lower, other)
+        and not _spaced_otherwise(one, word.lower, other)
         and known.groups(word.lemma).isdisjoint(other.groups)
     ]
 
 
-def _half(one: Reading, lower: str, other: Reading) -> bool:
-    """Whether the second text writes this word and a neighbour of it as one: `log in` and `login`."""
-    if one.joined.isdisjoint(other.lowers):
+def _spaced_otherwise(one: Reading, lower: str, other: Reading) -> bool:
+    """Whether one text writes as two words, of which this is one or both, what the other writes as one: `log in`."""
+    if lower not in other.unspaced:
         return False
     neighbours = pairwise([word.lower for word in one.words])
-    return any(lower in halves and "".join(halves) in other.lowers for halves in neighbours)
+    return lower in other.joined or any(lower in pair and "".join(pair) in other.lowers for pair in neighbours)
 
 
 @lru_cache(maxsize=1 << 16)
