@@ -175,5 +175,5 @@ def _checked(document_id: int, content: bytes, key: bytes = b"") -> bytes:
 
 
 def _check(document_id: int, row: bytes) -> bytes | None:
-    content = row[:-_ROW_CHECK_BYTES]
-    return content if _checked(document_id, content) == row else None
+    content, check = row[:-_ROW_CHECK_BYTES], row[-_ROW_CHECK_BYTES:]
+    return content if xxhash.xxh3_64_digest(content, document_id) == check else None
