@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from benchmarks.semantic_ours import CUT, Clock, cache_of, example_texts, judge_
 from benchmarks.semantic_peer import GPTCache
 from benchmarks.semantic_vectors import TableEmbedder, near_copies
 from semantic_cache.answers import Answers, open_answers
-from semantic_cache.cache import SemanticCache
+from semantic_cache.cache import NUM_NEIGHBORS, SemanticCache
 from semantic_cache.candidates import Candidates
 from semantic_cache.embedder import Embedder
 from semantic_cache.judge import CosineJudge, Judge
@@ -35,6 +34,7 @@ _ANSWER = b"x" * 1000
 _LOOKUPS, _WARM_UP = 2000, 200
 _ASKED_BEFORE = 4000  # of a service that has run for a while: it has met most words
 _COMPARED_AT_ONCE = 50  # with every entry
+_LOOKED_UP = "search, fetch and guards, at first", "search, fetch and guards", "lookup, guards alone"
 
 
 class Filled:
@@ -78,9 +78,8 @@ class Filled:
         for number, (text, vector) in enumerate(zip(asked.texts, asked.vectors, strict=True)):
             query = Query(text, category=_CATEGORY)
             with times.call() if number >= _WARM_UP else nullcontext():
-                neighbors = cache.shelf.near(query, vector, 5)
-                near_enough = islice(candidates.of(query, category, neighbors, policy, 0.0, 0.0), 3)
-                next((candidate for candidate in near_enough if not candidate.scored.ruled_out), None)
+                neighbors = cache.shelf.near(query, vector, NUM_NEIGHBORS)
+                candidates.best(query, category, neighbors, policy, 0.0, 0.0)
         return times
 
     def search(self, asked: TableEmbedder) -> CallTimes:
@@ -114,13 +113,13 @@ def speed_tables(
         with open_answers(place, table.fingerprint, table.dimension) as answers:
             filled = Filled(answers, entries, table)
             inserts = filled.fill()
-            filled.judge(_guards(table), asked_before)
-            judged_alone = filled.judge(_guards(table), asked)
+            at_first = filled.judge(_guards(table), asked_before)
             judged = asked.texts[: len(asked.texts) // 4]
             ways = {
                 "insert": inserts,
                 "search alone": filled.search(asked),
-                "search, fetch and guards": judged_alone,
+                "search, fetch and guards, at first": at_first,
+                "search, fetch and guards": filled.judge(_guards(table), asked),
                 "lookup, guards alone": filled.find(asked, _guards(table), asked.texts),
                 "lookup": filled.find_again(asked, judge_of(model), judged),
                 "lookup with the embedding": filled.find(model, judge_of(model), judged),
@@ -132,7 +131,7 @@ def speed_tables(
         ]
         restarted = _restarted(place, table, asked)
         rows.append({"corpus": "restart and memory", "entries": count, "recall_at_1": recall, **restarted})
-        checks += _checks(count, judged_alone, recall, restarted)
+        checks += _checks(count, ways, recall, restarted)
     return rows, checks
 
 
@@ -205,16 +204,16 @@ def _restarted(directory: Path, table: TableEmbedder, asked: TableEmbedder) -> d
     return restarted
 
 
-def _checks(count: int, judged: CallTimes, recall: float, restarted: dict[str, float]) -> list[Check]:
-    numbers = judged.percentiles()
+def _checks(count: int, ways: dict[str, CallTimes], recall: float, restarted: dict[str, float]) -> list[Check]:
+    times = {what: ways[what].percentiles() for what in _LOOKED_UP}
     if count == 10**5:
         return [
-            at_most("search, fetch and guards among 1e5, p50 ms of CPU", numbers["cpu_p50_ms"], 0.35),
+            *(at_most(f"{what}, among 1e5, p50 ms of CPU", times[what]["cpu_p50_ms"], 0.35) for what in _LOOKED_UP),
             at_most("1e5 entries, seconds until the first answer after a restart", restarted["first_answer_s"], 1.0),
         ]
     if count == 10**6:
         return [
-            at_most("search, fetch and guards among 1e6, p99 ms of CPU", numbers["cpu_p99_ms"], 0.6),
+            *(at_most(f"{what}, among 1e6, p99 ms of CPU", times[what]["cpu_p99_ms"], 0.6) for what in _LOOKED_UP),
             at_least("recall of the nearest among 1e6", recall, 0.96),
         ]
     return []

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
 from semantic_cache.break_even import BreakEven
-from semantic_cache.candidates import Candidate, Candidates
+from semantic_cache.candidates import Candidates
 from semantic_cache.category import Category, Mode
 from semantic_cache.certifier import Choice
 from semantic_cache.certifiers import Certifiers
@@ -35,8 +34,8 @@ from semantic_cache.recent import Recent
 from semantic_cache.shelf import Shelf
 from semantic_cache.statistics import Statistics
 
-_NUM_NEIGHBORS = 5
-_MOST_JUDGED = 3
+NUM_NEIGHBORS = 5
+"""That are looked for."""
 _RECENT_QUERIES = 1024
 _OUTCOMES = {
     Choice.SERVE: Outcome.SEMANTIC,
@@ -218,10 +217,9 @@ class SemanticCache:
         now_s, load = self._clock(), self._load()
         in_effect = effective(category, load)
         decided = partial(Decision, category=category.name, floor=in_effect.floor)
-        neighbors = self.shelf.near(query, vector, _NUM_NEIGHBORS)
+        neighbors = self.shelf.near(query, vector, NUM_NEIGHBORS)
         near = [each for each in neighbors if not self._given.is_apart(query, each.id)]
-        candidates = islice(self._candidates.of(query, category, near, policy, load, now_s), _MOST_JUDGED)
-        best = _first_that_may(candidates)
+        best = self._candidates.best(query, category, near, policy, load, now_s)
         if best is None:
             return decided(Outcome.MISS, _how_near(neighbors, in_effect.floor))
         decided = partial(decided, considered=best.considered(now_s))
@@ -244,16 +242,6 @@ class SemanticCache:
             vector = np.asarray(self._embedder.embed([query.text])[0])
             self._vectors.put(query.exact_key, vector)
         return vector
-
-
-def _first_that_may(candidates: Iterable[Candidate]) -> Candidate | None:
-    """The nearest that nothing rules out; else the nearest."""
-    ruled_out = None
-    for candidate in candidates:
-        if not candidate.scored.ruled_out:
-            return candidate
-        ruled_out = ruled_out or candidate
-    return ruled_out
 
 
 def _how_near(neighbors: Sequence[Neighbor], floor: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from operator import attrgetter
 
 from semantic_cache.category import Category, Guards
@@ -16,6 +17,7 @@ from semantic_cache.policy import Policy
 from semantic_cache.query import Query
 from semantic_cache.shelf import Shelf
 
+_MOST_JUDGED = 3
 _GRADED = frozenset({"negation", "opposite", "tense", "scope", "question", "modality", "whose", "order", "name"})
 """Conflicts that a graded category weighs. No number, date, unit, code or language does it let pass."""
 _DECISIVE = frozenset({"negation", "opposite", "name"})
@@ -82,6 +84,17 @@ class Candidates:
                 continue
             scored = self.scored(category, query.text, document.query.text, neighbor.cosine)
             yield Candidate(neighbor.id, document, category, neighbor.cosine, scored)
+
+    def best(
+        self, query: Query, category: Category, neighbors: list[Neighbor], policy: Policy, load: float, now_s: float
+    ) -> Candidate | None:
+        """Of a few, the nearest that nothing rules out; else the nearest."""
+        ruled_out = None
+        for candidate in islice(self.of(query, category, neighbors, policy, load, now_s), _MOST_JUDGED):
+            if not candidate.scored.ruled_out:
+                return candidate
+            ruled_out = ruled_out or candidate
+        return ruled_out
 
     def scored(self, category: Category, asked: str, stored: str, cosine: float) -> Scored:
         judged = self._judge.judge(asked, stored, cosine)
